@@ -1,0 +1,1 @@
+"""What Benchwright can benchmark: one folder for each family, and the substrates that they share."""

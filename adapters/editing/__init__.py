@@ -1,0 +1,1 @@
+"""Knowledge editing: change one fact in a language model, and nothing else."""

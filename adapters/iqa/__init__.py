@@ -1,0 +1,1 @@
+"""Retinal image quality: grading photographs as Good, Usable or Reject."""

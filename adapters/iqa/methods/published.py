@@ -1,0 +1,29 @@
+"""Published per-image predictions as a competitor: a real method on real labels, without its code or images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from ....components import Algorithm, DataFile
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ....job import Job
+    from ..data import Grading
+
+
+class Predictions(Algorithm):
+    """Class probabilities from a CSV file with a column for each class."""
+
+    yields: ClassVar[str] = "predictions"
+    type: Literal["predictions"]
+    file: DataFile
+    """The predictions, a row an image."""
+    image_column: str = "image"
+
+    def predict(self, grading: Grading, classes: tuple[str, ...], job: Job) -> dict[str, np.ndarray]:
+        """As published, not normalised."""
+        from ..data import read_predictions
+
+        return read_predictions(job.files["method"]["file"], self.image_column, classes)

@@ -1,0 +1,1 @@
+"""Language models: loading, architecture, scoring, patches, and everything that changes or steers them."""

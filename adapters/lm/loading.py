@@ -1,0 +1,103 @@
+"""Open a model folder safely: no code from the folder, no pickle unless asked for, no downloads behind one's back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...errors import ModelError
+from .model import LanguageModel
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def prepare_device(device: str, threads: int) -> torch.device:
+    """Set the number of threads and check that the device is there. Raises ModelError."""
+    torch.set_num_threads(threads)
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError(
+            f"device {device}: no CUDA GPU is usable here; choose --device cpu, or see `benchwright doctor`"
+        )
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise ModelError("device mps: not available here; choose --device cpu")
+    return torch.device(device)
+
+
+def open_folder(folder: str | Path, device: str, dtype: str, threads: int, *, allow_pickle: bool) -> LanguageModel:
+    """Load a causal language model and its fast tokenizer from a folder. Raises ModelError with the remedy."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = Path(folder)
+    target = prepare_device(device, threads)
+    _check(folder, allow_pickle)
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=DTYPES[dtype],
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=not allow_pickle or None,
+        )
+    # What a damaged folder raises depends on what is damaged; ValueError and KeyError come from configs, RuntimeError
+    # from shapes, and safetensors has an exception of its own that derives from Exception alone.
+    except Exception as error:
+        raise ModelError(
+            f"{folder}: cannot be opened as a causal language model ({type(error).__name__}: {error})"
+        ) from error
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelError(f"{folder}: has no fast tokenizer (tokenizer.json); character offsets are needed")
+    return LanguageModel(model.to(target), tokenizer)
+
+
+def _check(folder: Path, allow_pickle: bool) -> None:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder / 'config.json'}: cannot be read ({error})") from error
+    if "auto_map" in config:
+        raise ModelError(f"{folder}: the model brings its own code (auto_map in config.json), which is never run")
+    if not list(folder.glob("*.safetensors")) and not allow_pickle:
+        pickles = [f.name for f in folder.glob("*.bin")]
+        if pickles:
+            raise ModelError(
+                f"{folder}: has only pickled weights ({pickles[0]}), which can run code when read; convert them to "
+                "safetensors, or set `allow_pickle: true` in the model's source if you trust them"
+            )
+        raise ModelError(f"{folder}: has no weights (*.safetensors)")
+
+
+def hub_commit(repository: str, revision: str) -> str:
+    """Commit of a branch or tag: from the local cache, else from the hub. Raises ModelError."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    known = Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "refs" / revision
+    if known.is_file():
+        return known.read_text(encoding="utf-8").strip()
+    try:
+        return str(HfApi().model_info(repository, revision=revision, timeout=10).sha)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(_no_hub(repository, error)) from error
+
+
+def hub_folder(repository: str, commit: str) -> Path:
+    """Folder of a repository's files at a commit, downloaded when it is not in the cache. Raises ModelError."""
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.bin"]
+    try:
+        return Path(snapshot_download(repository, revision=commit, allow_patterns=patterns))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(_no_hub(repository, error)) from error
+
+
+def _no_hub(repository: str, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:200]
+    return (
+        f"model {repository}: not in the local cache, and the hub cannot be asked ({type(error).__name__}: {reason}); "
+        "give a folder in Hugging Face format with --model DIR"
+    )

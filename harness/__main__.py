@@ -1,0 +1,5 @@
+"""`python -m benchwright`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,104 @@
+"""Things that are expensive to make and shared between cells: covariances, pre-edit predictions, trained parts.
+
+Content-addressed by everything that they depend on, the state of the weights included; written aside and renamed, so
+that two processes may make the same one; arrays as npz (never pickled), everything else as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+
+from .canonical import digest
+
+MAX_BYTES = 20 * 2**30
+MAX_AGE_S = 90 * 86400.0
+
+
+def cache_home() -> Path:
+    """`$BENCHWRIGHT_CACHE`, or `benchwright` below `$XDG_CACHE_HOME` or `~/.cache`."""
+    if named := os.environ.get("BENCHWRIGHT_CACHE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "benchwright"
+
+
+@dataclass(frozen=True)
+class ArtifactStore:
+    """A folder of artifacts."""
+
+    root: Path
+
+    def get(self, kind: str, key: Mapping[str, Any], build: Callable[[], Any]) -> Any:
+        """The artifact of this kind and key, built on the first call.
+
+        `key` holds all that it depends on: for anything computed with a model, the model's fingerprint from
+        `Job.fingerprints`, the digests of edits applied to it, the data, the parameters, the producer's version.
+        `build` returns a mapping of names to arrays (stored as npz) or JSON data. A damaged artifact is built again.
+        """
+        folder = self.root / kind / digest({"kind": kind, **key})
+        stored = _read(folder)
+        if stored is not None:
+            os.utime(folder)
+            return stored["value"]
+        built = build()
+        self._write(folder, key, built)
+        # What was just built and what a later call reads must be the same, so both come from the disk.
+        stored = _read(folder)
+        return built if stored is None else stored["value"]
+
+    def _write(self, folder: Path, key: Mapping[str, Any], payload: Any) -> None:
+        aside = folder.with_name(f".{folder.name}.{uuid4().hex}")
+        aside.mkdir(parents=True)
+        arrays = isinstance(payload, dict) and payload and all(isinstance(v, np.ndarray) for v in payload.values())
+        file = aside / ("value.npz" if arrays else "value.json")
+        if arrays:
+            np.savez(file, allow_pickle=False, **payload)
+        else:
+            file.write_text(json.dumps(payload), encoding="utf-8")
+        meta = {"key": dict(key), "file": file.name, "digest": digest(file.read_bytes())}
+        (aside / "artifact.json").write_text(json.dumps(meta, indent=1, sort_keys=True), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            aside.replace(folder)
+        except OSError:  # another process put the same artifact there first
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def size(self) -> int:
+        """Bytes used."""
+        return sum(f.stat().st_size for f in self.root.rglob("*") if f.is_file())
+
+    def prune(self, max_bytes: int = MAX_BYTES, max_age_s: float = MAX_AGE_S) -> int:
+        """Delete what was not used for `max_age_s`, then the least used beyond `max_bytes`; returns the count."""
+        folders = sorted((f.stat().st_mtime, f) for f in self.root.glob("*/*") if f.is_dir())
+        used, oldest, removed = self.size(), time.time() - max_age_s, 0
+        for used_at, folder in folders:
+            if used_at >= oldest and used <= max_bytes:
+                break
+            used -= sum(f.stat().st_size for f in folder.iterdir())
+            shutil.rmtree(folder, ignore_errors=True)
+            removed += 1
+        return removed
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    """`{"value": …}`, or None when there is no such artifact or it is damaged."""
+    try:
+        meta = json.loads((folder / "artifact.json").read_text(encoding="utf-8"))
+        file = folder / meta["file"]
+        if digest(file.read_bytes()) != meta["digest"]:
+            return None
+        if file.suffix == ".npz":
+            with np.load(file, allow_pickle=False) as arrays:
+                return {"value": {name: arrays[name] for name in arrays.files}}
+        return {"value": json.loads(file.read_text(encoding="utf-8"))}
+    except (OSError, ValueError, KeyError):
+        return None

@@ -1,0 +1,142 @@
+"""The four kinds of building block that a family provides, and the marks that their fields can carry.
+
+A component is a strict pydantic model with a `type`: its fields are what a spec may say, its methods do the work.
+Heavy libraries are imported inside the methods, so that specs are checked without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from .metrics import Metric
+
+if TYPE_CHECKING:
+    from .job import Job, Part
+
+
+class Strict(BaseModel):
+    """Base of everything that a spec can say: no unknown field, no coercion, no change after reading."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+        use_attribute_docstrings=True,
+    )
+
+
+@dataclass(frozen=True)
+class _FieldMark:
+    """Metadata of a field that the engine, not pydantic, reads."""
+
+    meaning: str
+
+
+NOT_IDENTITY = _FieldMark("cannot change a result")
+"""`Annotated[str, NOT_IDENTITY]`: the field is left out of a cell's identity."""
+
+DATA_FILE = _FieldMark("data file")
+"""The field names a data file: resolved by the engine, and its *content* enters the identity, not its name."""
+
+DataFile = Annotated[str, Field(min_length=1), DATA_FILE]
+"""A data file: below the task's data folder, or beside the spec when it starts with `./`, or absolute."""
+
+OptionalDataFile = Annotated[str | None, DATA_FILE]
+"""The same for a file that a spec may leave out."""
+
+
+def marked(model: type[BaseModel], mark: _FieldMark) -> list[str]:
+    """Names of the fields of `model` that carry `mark`."""
+    return [name for name, info in model.model_fields.items() if mark in info.metadata]
+
+
+class Component(Strict):
+    """What every building block has. Subclasses declare `type: Literal["…"]`."""
+
+    version: ClassVar[int] = 1
+    """Raised when the same fields give another result; part of the identity of every cell that uses it."""
+    group: ClassVar[str] = ""
+    """Where specs name it: `source`, `data`, `protocol`, `algorithm`."""
+
+    type: str
+    """Which building block this is."""
+
+
+@runtime_checkable
+class Resource(Protocol):
+    """An opened model: what it is, and proof that a cell left it as it was."""
+
+    def verify(self) -> list[str]:
+        """What differs from the state in which it was opened, each a sentence; empty when nothing does."""
+        ...
+
+    def close(self) -> None:
+        """Give its memory back."""
+        ...
+
+
+class Source(Component):
+    """Where a model comes from (`kind: model`)."""
+
+    group: ClassVar[str] = "source"
+
+    def fingerprint(self, digest_of: Callable[[Path], str]) -> str:
+        """Digest of the weights, without loading them; `digest_of` digests a file. Raises ModelError."""
+        raise NotImplementedError
+
+    def open(self, device: str, dtype: str, threads: int) -> Resource:
+        """Load the model. Raises ModelError."""
+        raise NotImplementedError
+
+
+class Data(Component):
+    """Where a task's items come from."""
+
+    group: ClassVar[str] = "data"
+    yields: ClassVar[str] = ""
+    """What its items are: `edit_request`, `graded_image` …"""
+
+    def load(self, files: Mapping[str, Path], limit: int | None) -> Any:
+        """The items, in a stable order. `files` maps field names to resolved paths. Raises DataError."""
+        raise NotImplementedError
+
+
+class TaskProtocol(Component):
+    """How a task is run: from items, a method and models to records."""
+
+    group: ClassVar[str] = "protocol"
+    family: ClassVar[str] = ""
+    roles: ClassVar[tuple[str, ...]] = ()
+    """Models that it needs, the one that cells are grouped by first."""
+    items: ClassVar[str] = ""
+    """What items it works on (`Data.yields`)."""
+    offers: ClassVar[frozenset[str]] = frozenset()
+    """What a method may consume from it."""
+    accepts: ClassVar[frozenset[str]] = frozenset()
+    """What a method may yield to it."""
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """Every metric that it records, in the order of a table's columns."""
+        raise NotImplementedError
+
+    def run(self, job: Job) -> Iterator[Part]:
+        """Yield the cell's records in parts; parts that `job` has already are not run again."""
+        raise NotImplementedError
+
+
+class Algorithm(Component):
+    """What a method does. Its further methods depend on what it yields; each adapter package documents them."""
+
+    group: ClassVar[str] = "algorithm"
+    consumes: ClassVar[frozenset[str]] = frozenset()
+    yields: ClassVar[str] = ""
+
+
+GROUPS: Mapping[str, type[Component]] = {c.group: c for c in (Source, Data, TaskProtocol, Algorithm)}

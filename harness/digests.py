@@ -1,0 +1,55 @@
+"""Digests of files, remembered by path, size and time, so that planning reads large files once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .errors import DataError
+from .store import write_atomically
+
+
+@dataclass
+class FileDigests:
+    """The remembered digests; `save` after use."""
+
+    file: Path
+    known: dict[str, tuple[int, int, str]] = field(default_factory=dict)
+    changed: bool = False
+
+    @classmethod
+    def load(cls, folder: Path) -> FileDigests:
+        """From `folder/digests.json`; empty when it is missing or damaged."""
+        file = folder / "digests.json"
+        try:
+            rows = json.loads(file.read_text(encoding="utf-8"))
+            known = {str(path): (int(size), int(time), str(value)) for path, (size, time, value) in rows.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            known = {}
+        return cls(file, known)
+
+    def of(self, path: Path) -> str:
+        """Hex SHA-256 of a file's content. Raises DataError when it cannot be read."""
+        try:
+            stat = path.stat()
+            key = str(path.resolve())
+            if self.known.get(key, ())[:2] == (stat.st_size, stat.st_mtime_ns):
+                return self.known[key][2]
+            with path.open("rb") as stream:
+                value = hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        self.known[key] = (stat.st_size, stat.st_mtime_ns, value)
+        self.changed = True
+        return value
+
+    def save(self) -> None:
+        """Remember; a folder that cannot be written only costs time at the next run."""
+        if self.changed:
+            try:
+                self.file.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(self.file, json.dumps(self.known, indent=0, sort_keys=True))
+            except OSError:
+                return

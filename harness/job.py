@@ -1,0 +1,103 @@
+"""What a protocol is given (`Job`) and what it gives back (`Part`)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .artifacts import ArtifactStore
+from .components import Resource
+from .kinds import MethodSpec, TaskSpec
+
+Item = TypeVar("Item")
+
+
+def rng(seed: int, stream: str, item: str = "") -> np.random.Generator:
+    """A generator for one purpose: independent of method, of order, and of what else was drawn.
+
+    Rivals that ask for the same (seed, stream, item) see the same draws.
+    """
+    key = hashlib.blake2b(json.dumps([seed, stream, item]).encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(key, "little")))
+
+
+@dataclass
+class Part:
+    """A finished piece of a cell: some items, or the state at a checkpoint. Committed at once, never run again."""
+
+    name: str
+    """Parts are joined in the order of their names."""
+    records: list[dict[str, Any]] = field(default_factory=list)
+    """Rows `{"item", "metric", "value"[, "at"]}`; build them with `record`."""
+    items: list[dict[str, Any]] = field(default_factory=list)
+    """Rows `{"item"[, "cluster", "skipped", attributes…]}`."""
+    exhibits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Exhibits by name; see docs/formats.md for their types."""
+    skipped: dict[str, int] = field(default_factory=dict)
+    """Probes that were left out, by reason; items are counted from `items`."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    state: Mapping[str, np.ndarray] | None = None
+    """What the next part of a sequential cell continues from (`Job.state`)."""
+
+    def record(self, item: str, metric: str, value: float | bool | int, **at: Any) -> None:
+        """Add one record; `at` is its condition (`T=100`)."""
+        row: dict[str, Any] = {"item": item, "metric": metric, "value": float(value)}
+        self.records.append({**row, "at": at} if at else row)
+
+    def skip(self, reason: str, count: int = 1) -> None:
+        """Count probes that were left out."""
+        self.skipped[reason] = self.skipped.get(reason, 0) + count
+
+
+@dataclass
+class Job:
+    """One cell, opened: specs, items, models, and the services that a protocol may use."""
+
+    id: str
+    task: TaskSpec
+    method: MethodSpec
+    seed: int
+    limit: int | None
+    models: Mapping[str, Resource]
+    """Opened models by role."""
+    fingerprints: Mapping[str, str]
+    """Digest of each model's weights, dtype, device class and threads: the state that an artifact may depend on."""
+    files: Mapping[str, Mapping[str, Path]]
+    """`{"task": {field: path}, "method": {field: path}}`, data files that exist."""
+    digests: Mapping[str, Any]
+    """Digests of the same files."""
+    artifacts: ArtifactStore
+    finished: Mapping[str, Mapping[str, np.ndarray] | None] = field(default_factory=dict)
+    """Parts of an earlier attempt, with their state."""
+    progress: Callable[[int, int], None] = lambda done, total: None
+
+    def items(self) -> Any:
+        """The task's items, at most `limit`."""
+        return self.task.data.load(self.files["task"], self.limit)
+
+    def rng(self, stream: str, item: str = "") -> np.random.Generator:
+        """See `rng`; seeded with the cell's seed."""
+        return rng(self.seed, stream, item)
+
+    def chunks(self, items: Sequence[Item], size: int) -> Iterator[tuple[str, Sequence[Item]]]:
+        """Independent chunks of `size` items that are still to do, each with the name of its part."""
+        for start in range(0, len(items), size):
+            self.progress(start, len(items))
+            name = f"{start:08d}"
+            if name not in self.finished:
+                yield name, items[start : start + size]
+        self.progress(len(items), len(items))
+
+    def state(self) -> tuple[str, Mapping[str, np.ndarray]] | None:
+        """Name and state of the last finished part, for a sequential protocol to continue from."""
+        last = max(self.finished, default=None)
+        if last is None:
+            return None
+        return last, self.finished[last] or {}

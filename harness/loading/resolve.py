@@ -1,0 +1,210 @@
+"""From a name to a checked spec: `extends`, `for_models`, strict validation, checks across specs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from ..components import DATA_FILE, NOT_IDENTITY, marked
+from ..errors import DataError, Problem, SpecError, closest, unknown
+from ..kinds import AnySpec, ReferenceSpec, SuiteSpec, TaskSpec
+from ..registry import registry
+from .library import SHIPPED, Entry, Library
+from .problems import problems
+from .tree import Path_, Tree, dotted
+
+BUILTIN_DATA = "builtin:"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A checked spec and the places where its values were written."""
+
+    spec: AnySpec
+    tree: Tree
+    entry: Entry
+    lineage: tuple[str, ...]
+    """Its name and the names that it extends, nearest first."""
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+    def problem(self, path: Path_, wrong: str, expected: str = "", suggestion: str = "") -> Problem:
+        """A problem at one of its fields."""
+        return Problem(self.tree.mark(path), dotted(path), wrong, expected, suggestion)
+
+
+def resolve(library: Library, entry: Entry, model_names: Sequence[str] = ()) -> Resolved:
+    """The spec as it is for a model (`model_names`: its name and those it extends). Raises SpecError."""
+    lineage = tuple(e.name for e in library.lineage(entry))
+    tree = library.resolved_tree(entry, model_names)
+    spec, found = _validated(entry.kind, tree)
+    if spec is None:
+        raise SpecError(found)
+    resolved = Resolved(spec, tree, entry, lineage)
+    found = list(_cross_checks(resolved, library))
+    if found:
+        raise SpecError(found)
+    return resolved
+
+
+def check(library: Library, entry: Entry) -> None:
+    """Validate a spec in all its forms: plain, and for each model of `for_models`. Raises SpecError with all problems.
+
+    A spec with `for_models` may leave to them what differs from model to model, so its plain form may lack fields.
+    """
+    library.resolved_tree(entry)
+    models = [(name,) for name in library.full_tree(entry).data.get("for_models", {})]
+    found: list[Problem] = []
+    for names in [(), *models]:
+        try:
+            resolve(library, entry, names)
+        except SpecError as error:
+            found.extend(p for p in error.problems if names or not models or p.wrong != "missing")
+    if found:
+        raise SpecError(found)
+
+
+def _validated(kind: str, tree: Tree) -> tuple[AnySpec | None, list[Problem]]:
+    adapter = registry().adapter(kind)
+    try:
+        return adapter.validate_json(json.dumps(tree.data)), []
+    except ValidationError as error:
+        found = problems(error, tree, registry().kinds()[kind])
+        return None, [_with_broken_plugins(p) for p in found]
+
+
+def _with_broken_plugins(problem: Problem) -> Problem:
+    """An unknown type may belong to a plug-in that failed to load: say so where it matters."""
+    broken = registry().broken
+    if not broken or not problem.wrong.startswith("unknown type"):
+        return problem
+    names = "; ".join(f"plug-in {name} cannot be loaded ({why})" for name, why in broken.items())
+    return Problem(problem.mark, problem.field, f"{problem.wrong} ({names})", problem.expected, problem.suggestion)
+
+
+def _cross_checks(resolved: Resolved, library: Library) -> Iterator[Problem]:
+    """What a single field cannot know: names of other specs, metrics of the protocol, items that fit."""
+    spec = resolved.spec
+    if isinstance(spec, TaskSpec):
+        if spec.data.yields != spec.protocol.items:
+            wrong = f"{spec.data.type!r} yields {spec.data.yields}"
+            yield resolved.problem(
+                ("data", "type"), wrong, f"protocol {spec.protocol.type!r} needs {spec.protocol.items}"
+            )
+        known = [m.id for m in spec.protocol.metrics()]
+        for i, metric in enumerate(spec.metrics):
+            if metric not in known:
+                near = closest(metric, known)
+                expected = "" if near else f"known: {', '.join(known)}"
+                yield resolved.problem(("metrics", i), f"unknown metric {metric!r}", expected, near)
+        yield from _names(resolved, library, "method", ("controls",), spec.controls)
+    elif isinstance(spec, ReferenceSpec):
+        yield from _names(resolved, library, "task", ("task",), (spec.task,))
+    elif isinstance(spec, SuiteSpec):
+        yield from _names(resolved, library, "reference", ("references",), spec.references)
+        for i, block in enumerate(spec.blocks):
+            yield from _names(resolved, library, "task", ("blocks", i, "tasks"), block.tasks)
+            yield from _names(resolved, library, "method", ("blocks", i, "methods"), block.methods)
+            for role, model in block.models.items():
+                yield from _names(resolved, library, "model", ("blocks", i, "models", role), (model,))
+
+
+def _names(resolved: Resolved, library: Library, kind: str, path: Path_, names: Sequence[str]) -> Iterator[Problem]:
+    for i, name in enumerate(names):
+        if (kind, name) not in library.entries:
+            near = closest(name, library.names(kind))
+            expected = "" if near else f"known: {', '.join(library.names(kind)) or 'none'}"
+            here = (*path, i) if (*path, i) in resolved.tree.marks else path
+            yield resolved.problem(here, f"unknown {kind} {name!r}", expected, near)
+
+
+def identity(model: BaseModel) -> dict[str, Any]:
+    """The fields that can change a result, building blocks with their version; names of data files left out."""
+    hidden = {*marked(model.__class__, NOT_IDENTITY), *marked(model.__class__, DATA_FILE)}
+    shown = {n: _identity_value(getattr(model, n)) for n in type(model).model_fields if n not in hidden}
+    version = getattr(model, "version", None)
+    return shown if version is None else {**shown, "version": version}
+
+
+def _identity_value(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return identity(value)
+    if isinstance(value, tuple | list):
+        return [_identity_value(v) for v in value]
+    if isinstance(value, dict):
+        return {k: _identity_value(v) for k, v in value.items()}
+    return value
+
+
+def data_fields(resolved: Resolved) -> dict[Path_, str]:
+    """The data files that a spec names, by the place of the field."""
+    return dict(_data_fields(resolved.spec, ()))
+
+
+def _data_fields(value: Any, path: Path_) -> Iterator[tuple[Path_, str]]:
+    if isinstance(value, BaseModel):
+        files = marked(type(value), DATA_FILE)
+        for name in type(value).model_fields:
+            if name in files and getattr(value, name) is not None:
+                yield (*path, name), getattr(value, name)
+            else:
+                yield from _data_fields(getattr(value, name), (*path, name))
+    elif isinstance(value, tuple | list):
+        for i, child in enumerate(value):
+            yield from _data_fields(child, (*path, i))
+
+
+def data_root(task: Resolved, override: str | None) -> Path | None:
+    """The folder (or, from `--data`, perhaps the file) of a task's data. Raises DataError for an unknown name."""
+    if override is not None:
+        if Path(override).exists():
+            return Path(override)
+        shipped = sorted(p.name for p in (SHIPPED / "data").iterdir() if p.is_dir())
+        if override in shipped:
+            return SHIPPED / "data" / override
+        raise DataError(f"--data {override}: no such file or folder, and {unknown('shipped data', override, shipped)}")
+    root = task.spec.data_root
+    if root is None:
+        return None
+    if root.startswith(BUILTIN_DATA):
+        return SHIPPED / "data" / root.removeprefix(BUILTIN_DATA)
+    return Path(task.tree.mark(("data_root",)).file).parent / root
+
+
+def data_files(resolved: Resolved, root: Path | None, task: TaskSpec) -> Mapping[str, Path]:
+    """The resolved files by dotted field, all existing. Raises DataError naming field, file and remedy."""
+    fields = data_fields(resolved)
+    found: dict[str, Path] = {}
+    for path, name in fields.items():
+        mark = resolved.tree.mark(path)
+        where = f"{mark}: {dotted(path)}: "
+        help_ = f"\n{task.data_help}" if task.data_help else ""
+        if Path(name).is_absolute():
+            file = Path(name)
+        elif name.startswith("./"):
+            file = Path(mark.file).parent / name
+        elif root is None:
+            raise DataError(f"{where}needs the data file {name}; give its folder with --data DIR{help_}")
+        elif root.is_file():
+            if len(fields) > 1:
+                raise DataError(f"{where}this spec reads {len(fields)} files; give their folder with --data DIR{help_}")
+            file = root
+        else:
+            file = root / name
+        if not file.is_file():
+            raise DataError(f"{where}no file {file}{help_}")
+        found[dotted(path)] = file
+    return found
+
+
+def resolved_json(spec: AnySpec) -> dict[str, Any]:
+    """A resolved spec as plain JSON data."""
+    data: dict[str, Any] = spec.model_dump(mode="json")
+    return data

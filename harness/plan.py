@@ -1,0 +1,310 @@
+"""From suites, tasks and methods to cells: which are there, what identifies each, and why each would run.
+
+Needs no torch: weights and data are known by the digests of their files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .artifacts import cache_home
+from .canonical import digest
+from .digests import FileDigests
+from .errors import UsageError, unknown
+from .kinds import Block, SuiteSpec, TaskSpec
+from .loading.library import Library
+from .loading.models import model_spec
+from .loading.resolve import Resolved, data_files, data_root, identity, resolve, resolved_json
+from .store import FORMAT, Cell
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says over the specs."""
+
+    model: str | None = None
+    """Name or path of the first role's model."""
+    data: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    seeds: tuple[int, ...] | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """One (task, method, models, seed), resolved, with everything that can change its result."""
+
+    task: Resolved
+    method: Resolved
+    models: Mapping[str, Resolved]
+    fingerprints: Mapping[str, str]
+    files: Mapping[str, Mapping[str, Path]]
+    seed: int
+    limit: int | None
+    threads: int
+    identity: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        """Digest of the identity."""
+        return digest(self.identity, 10)
+
+    @property
+    def comparable(self) -> str:
+        """Digest of the identity without method, models and seed; cells of one table share it."""
+        shared = {k: v for k, v in self.identity.items() if k not in ("method", "models", "seed")}
+        return digest({**shared, "data": shared["data"]["task"]}, 10)
+
+    @property
+    def device(self) -> str:
+        """Where it runs: the device of the first role's model, `cpu` without one."""
+        return next((str(m.spec.device) for m in self.models.values()), "cpu")
+
+    @property
+    def group(self) -> str:
+        """Cells of one group use the same model on the same device, opened once; without a model, the same task."""
+        return digest([self.device, *self.fingerprints.values()] if self.models else [self.task.name])
+
+    @property
+    def label(self) -> str:
+        """`task · method · model · seed 0`."""
+        return " · ".join(
+            [self.task.name, self.method.name, *(m.name for m in self.models.values()), f"seed {self.seed}"]
+        )
+
+    def job(self) -> dict[str, Any]:
+        """What a worker needs, as JSON."""
+        return {
+            "id": self.id,
+            "task": resolved_json(self.task.spec),
+            "method": resolved_json(self.method.spec),
+            "models": {role: resolved_json(m.spec) for role, m in self.models.items()},
+            "fingerprints": dict(self.fingerprints),
+            "files": {kind: {k: str(v) for k, v in files.items()} for kind, files in self.files.items()},
+            "digests": self.identity["data"],
+            "seed": self.seed,
+            "limit": self.limit,
+            "threads": self.threads,
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Cells in the order in which they run, and what is shown beside them."""
+
+    cells: tuple[PlannedCell, ...]
+    suites: tuple[str, ...]
+    references: tuple[Resolved, ...]
+
+
+def plan(library: Library, targets: Sequence[str], options: Options) -> Plan:
+    """Plan the named specs. Raises SpecError, DataError, ModelError, UsageError.
+
+    A target is a suite, a task or a method, by name, by `kind:name`, or by file. Methods join the blocks of the suites
+    whose tasks they fit; methods alone join `quickstart`; tasks need methods.
+    """
+    suites, tasks, methods = _sort_targets(library, targets)
+    if methods and not suites and not tasks:
+        suites = [resolve(library, library.get("suite", "quickstart"))]
+    blocks = [(suite.spec, block) for suite in suites for block in suite.spec.blocks]
+    if tasks:
+        block = Block(tasks=tuple(t.name for t in tasks), methods=tuple(m.name for m in methods))
+        blocks.append((SuiteSpec(kind="suite", name="command-line", blocks=(block,)), block))
+    digests = FileDigests.load(cache_home())
+    planner = _Planner(library, options, digests)
+    cells: dict[str, PlannedCell] = {}
+    for suite, block in blocks:
+        joining = () if suite.name == "command-line" else tuple(m.name for m in methods)
+        for cell in planner.block(suite, block, joining):
+            cells.setdefault(cell.id, cell)
+    digests.save()
+    _refuse_unused(methods, cells.values())
+    order = {group: i for i, group in enumerate(dict.fromkeys(c.group for c in cells.values()))}
+    references = {r: resolve(library, library.get("reference", r)) for s in suites for r in s.spec.references}
+    return Plan(
+        tuple(sorted(cells.values(), key=lambda c: order[c.group])),
+        tuple(s.name for s in suites),
+        tuple(references.values()),
+    )
+
+
+def _sort_targets(library: Library, targets: Sequence[str]) -> tuple[list[Resolved], list[Resolved], list[Resolved]]:
+    found: dict[str, list[Resolved]] = {"suite": [], "task": [], "method": []}
+    for target in targets:
+        entry = find(library, target, tuple(found))
+        # A method is resolved once more for each model that it meets.
+        resolved = resolve(library, entry) if entry.kind != "method" else _unchecked(library, target, entry.name)
+        found[entry.kind].append(resolved)
+    return found["suite"], found["task"], found["method"]
+
+
+def _unchecked(library: Library, target: str, name: str) -> Resolved:
+    entry = library.get("method", name)
+    return Resolved(None, library.full_tree(entry), entry, (name,))
+
+
+def find(library: Library, target: str, kinds: Sequence[str]) -> Any:
+    """The entry that a word of the command line means: a file, `kind:name`, or a name. Raises UsageError, SpecError."""
+    path = Path(target)
+    if path.suffix in (".yaml", ".yml", ".json"):
+        known = [e for e in library.entries.values() if e.file.resolve() == path.resolve()]
+        entry = known[0] if known else library.add(path)
+        if entry.kind not in kinds:
+            raise UsageError(f"{target}: is a {entry.kind}; expected a {' or '.join(kinds)}")
+        return entry
+    kind, _, name = target.rpartition(":")
+    if kind in kinds:
+        return library.get(kind, name)
+    matches = [library.entries[k, target] for k in kinds if (k, target) in library.entries]
+    if len(matches) > 1:
+        choices = " or ".join(f"{e.kind}:{e.name}" for e in matches)
+        raise UsageError(f"{target!r} is the name of several specs; say {choices}")
+    if not matches:
+        names = [name for kind in kinds for name in library.names(kind)]
+        broken = "".join(f"\n(a file that could not be read: {e})" for e in library.broken)
+        raise UsageError(unknown(" or ".join(kinds), target, names) + broken)
+    return matches[0]
+
+
+def _refuse_unused(methods: Iterable[Resolved], cells: Iterable[PlannedCell]) -> None:
+    used = {c.method.name for c in cells}
+    for method in methods:
+        if method.name not in used:
+            raise UsageError(
+                f"method {method.name!r} fits no task of what was named; see `benchwright show {method.name}`"
+            )
+
+
+def mismatch(task: TaskSpec, method: Any) -> str:
+    """Why a method cannot be run on a task, or an empty string."""
+    algorithm, protocol = method.algorithm, task.protocol
+    missing = algorithm.consumes - protocol.offers
+    if missing:
+        return f"it consumes {', '.join(sorted(missing))}, the task offers {', '.join(sorted(protocol.offers))}"
+    if algorithm.yields not in protocol.accepts:
+        return f"it yields {algorithm.yields}, the task accepts {', '.join(sorted(protocol.accepts))}"
+    return ""
+
+
+@dataclass
+class _Planner:
+    library: Library
+    options: Options
+    digests: FileDigests
+
+    def block(self, suite: SuiteSpec, block: Block, joining: Sequence[str]) -> Iterator[PlannedCell]:
+        for name in block.tasks:
+            task = resolve(self.library, self.library.get("task", name))
+            models = self.models(task, block)
+            names = next(((m.lineage) for m in models.values()), ())
+            root = data_root(task, self.options.data)
+            # Files first: a missing data set is the commonest trouble, and the cheapest to tell.
+            task_files = data_files(task, root, task.spec)
+            wanted = dict.fromkeys([*task.spec.controls, *block.methods, *joining])
+            if not set(wanted) - set(task.spec.controls):
+                raise UsageError(f"task {name!r} needs at least one method beside its controls; name it as well")
+            for method_name in wanted:
+                method = resolve(self.library, self.library.get("method", method_name), names)
+                if problem := mismatch(task.spec, method.spec):
+                    if method_name in joining and method_name not in block.methods:
+                        continue
+                    raise UsageError(f"method {method_name!r} cannot be run on task {name!r}: {problem}")
+                files = {"task": task_files, "method": data_files(method, root, task.spec)}
+                for seed in self.options.seeds or suite.seeds:
+                    yield self.cell(task, method, models, files, seed, self.options.limit or block.limit, suite.threads)
+
+    def models(self, task: Resolved, block: Block) -> dict[str, Resolved]:
+        roles = task.spec.protocol.roles
+        if extra := set(block.models) - set(roles):
+            raise UsageError(
+                f"task {task.name!r} has no model role {sorted(extra)[0]!r}; roles: {', '.join(roles) or 'none'}"
+            )
+        found = {}
+        for i, role in enumerate(roles):
+            name = self.options.model if i == 0 and self.options.model else block.models.get(role)
+            if name is None:
+                raise UsageError(f"task {task.name!r} needs a model for the role {role!r}; give one with --model")
+            found[role] = model_spec(self.library, name, self.options.device, self.options.dtype)
+        return found
+
+    def cell(
+        self,
+        task: Resolved,
+        method: Resolved,
+        models: Mapping[str, Resolved],
+        files: Mapping[str, Mapping[str, Path]],
+        seed: int,
+        limit: int | None,
+        threads: int,
+    ) -> PlannedCell:
+        devices = {role: str(m.spec.device).partition(":")[0] for role, m in models.items()}
+        weights = {role: str(m.spec.source.fingerprint(self.digests.of)) for role, m in models.items()}
+        data = {kind: {k: self.digests.of(f) for k, f in fs.items()} for kind, fs in files.items()}
+        who: dict[str, Any] = {
+            "format": FORMAT,
+            "task": identity(task.spec),
+            "method": identity(method.spec),
+            "models": {role: {**identity(m.spec), "weights": weights[role]} for role, m in models.items()},
+            "data": data,
+            "versions": {"metrics": {m.id: m.version for m in task.spec.protocol.metrics()}},
+            "seed": seed,
+            "limit": limit,
+            "dtype": {role: m.spec.dtype for role, m in models.items()},
+            "device": devices,
+            "threads": threads,
+        }
+        states = {
+            role: hashlib.sha256(f"{weights[role]} {m.spec.dtype} {devices[role]} {threads}".encode()).hexdigest()[:32]
+            for role, m in models.items()
+        }
+        return PlannedCell(task, method, models, states, files, seed, limit, threads, who)
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """How two identities differ: `method.algorithm.layers 17 -> 18`, one sentence for each place."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*old, *(k for k in new if k not in old)]
+        found = (differences(old.get(k), new.get(k), f"{path}.{k}" if path else str(k)) for k in keys)
+        return [sentence for sentences in found for sentence in sentences]
+    if old == new:
+        return []
+    head = path.partition(".")[0]
+    if head == "data":
+        return [f"data changed ({path.partition('.')[2]})"]
+    if path.endswith(".weights"):
+        return [f"weights of {path.split('.')[1]} changed"]
+    return [f"{path} {old} -> {new}"]
+
+
+def explain(cells: Sequence[PlannedCell], existing: Sequence[Cell], retry_failed: bool = False) -> dict[str, str]:
+    """Why each cell would run, or an empty string when it would not. Keys are cell ids."""
+    by_id = {c.id: c for c in existing}
+    reasons = {}
+    for cell in cells:
+        done = by_id.get(cell.id)
+        if done is not None:
+            again = done.meta["status"] != "failed" or retry_failed
+            reasons[cell.id] = "" if done.ok or not again else f"ended {done.meta['status']} before"
+            continue
+        models = {role: m.name for role, m in cell.models.items()}
+        who = (cell.task.name, cell.method.name, models, cell.seed)
+        near = [c for c in existing if (c.task, c.method, dict(c.models), c.seed) == who]
+        changes: list[list[str]] = [differences(c.meta["identity"], dict(cell.identity)) for c in near]
+        reasons[cell.id] = "; ".join(min(changes, key=len)) if changes else "new"
+    return reasons
+
+
+def shard(cells: Sequence[PlannedCell], text: str) -> tuple[PlannedCell, ...]:
+    """The cells of shard `i/n`, i from 1: whole groups, by a stable hash. Raises UsageError."""
+    try:
+        part, total = (int(x) for x in text.split("/"))
+    except ValueError as error:
+        raise UsageError(f"--shard {text}: expected i/n, for example 1/4") from error
+    if not 1 <= part <= total:
+        raise UsageError(f"--shard {text}: i must be between 1 and n")
+    return tuple(c for c in cells if int(c.group[:8], 16) % total == part - 1)

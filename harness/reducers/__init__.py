@@ -1,0 +1,1 @@
+"""Reducers that several families need; each takes weights of shape (samples, items). See `benchwright.metrics`."""

@@ -1,0 +1,104 @@
+"""What building blocks there are. Found, not listed: adding one touches no central file.
+
+Discovered are the modules called `params.py` and the modules in folders called `methods/` or `interventions/`, below
+`benchwright.adapters` and below the packages that third parties register as entry points in the group
+`benchwright.adapters`. A plug-in that cannot be imported is a warning that names its distribution.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache, reduce
+from importlib import import_module, metadata
+from operator import or_
+from types import ModuleType
+from typing import Annotated, Any, get_args
+
+from pydantic import Field, TypeAdapter, create_model
+
+from .components import GROUPS, Component
+from .errors import BenchwrightError
+from .kinds import KINDS, Spec, component_fields
+
+ENTRY_POINTS = "benchwright.adapters"
+BUILTIN = "benchwright.adapters"
+_MODULE, _FOLDERS = "params", ("methods", "interventions")
+
+
+@dataclass
+class Registry:
+    """Building blocks by group and type, and the plug-ins that could not be read."""
+
+    components: dict[str, dict[str, type[Component]]] = field(default_factory=lambda: {g: {} for g in GROUPS})
+    broken: dict[str, str] = field(default_factory=dict)
+    """Distribution name to the reason."""
+
+    def add(self, component: type[Component]) -> None:
+        """Register a class. Raises BenchwrightError when another one has its group and type."""
+        (name,) = get_args(component.model_fields["type"].annotation)
+        known = self.components[component.group].setdefault(name, component)
+        if known is not component:
+            raise BenchwrightError(
+                f"{component.group} type {name!r} is defined twice: {known.__module__} and {component.__module__}"
+            )
+
+    def kinds(self) -> dict[str, type[Spec]]:
+        """The spec classes, their building blocks narrowed to the discovered ones."""
+        return {kind: self._narrowed(kind) for kind in KINDS}
+
+    def adapter(self, kind: str) -> TypeAdapter[Any]:
+        """Validator of a resolved spec of `kind`."""
+        return TypeAdapter(self._narrowed(kind))
+
+    def _narrowed(self, kind: str) -> type[Spec]:
+        fields: dict[str, Any] = {}
+        for name, group in component_fields(kind).items():
+            classes = tuple(self.components[group].values())
+            union: Any = reduce(or_, classes)
+            if len(classes) > 1:
+                union = Annotated[union, Field(discriminator="type")]
+            original = KINDS[kind].model_fields[name]
+            fields[name] = (union, Field(description=original.description))
+        if not fields:
+            return KINDS[kind]
+        return create_model(KINDS[kind].__name__, __base__=KINDS[kind], __doc__=KINDS[kind].__doc__, **fields)
+
+
+def discover(package: ModuleType) -> Iterator[type[Component]]:
+    """Component classes of `package`, in a stable order. Imports only the modules that the rule above names."""
+    yield from _classes(package)
+    for info in sorted(pkgutil.walk_packages(package.__path__, f"{package.__name__}."), key=lambda i: i.name):
+        *folders, module = info.name.removeprefix(f"{package.__name__}.").split(".")
+        if module == _MODULE or (folders and folders[-1] in _FOLDERS and not module.startswith("_")):
+            yield from _classes(import_module(info.name))
+
+
+def _classes(module: ModuleType) -> Iterator[type[Component]]:
+    for _, value in inspect.getmembers(module, inspect.isclass):
+        own = value.__module__ == module.__name__
+        if own and issubclass(value, Component) and value.model_fields["type"].annotation is not str:
+            yield value
+
+
+@cache
+def registry() -> Registry:
+    """The building blocks of Benchwright and of every installed plug-in."""
+    found = Registry()
+    for component in discover(import_module(BUILTIN)):
+        found.add(component)
+    for entry in sorted(metadata.entry_points(group=ENTRY_POINTS), key=lambda e: e.name):
+        distribution = entry.dist.name if entry.dist else entry.value
+        try:
+            loaded = entry.load()
+            components = list(discover(loaded) if hasattr(loaded, "__path__") else _classes(loaded))
+        except Exception as error:  # noqa: BLE001 - a plug-in may fail in any way; it must not stop the others
+            found.broken[distribution] = f"{type(error).__name__}: {error}"
+            warnings.warn(f"plug-in {distribution} cannot be loaded ({found.broken[distribution]})", stacklevel=2)
+            continue
+        for component in components:
+            found.add(component)
+    return found

@@ -1,0 +1,210 @@
+"""Runs a plan: gives cells to workers, commits what they finish, and goes on whatever becomes of one of them."""
+
+from __future__ import annotations
+
+import shlex
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import parts
+from .artifacts import ArtifactStore, cache_home
+from .errors import BenchwrightError
+from .executors import Executor, Outcome, Worker
+from .loading.resolve import resolved_json
+from .plan import PlannedCell
+from .provenance import environment, now
+from .runfolder import writable
+from .store import FORMAT, commit_cell
+
+OnEvent = Callable[[PlannedCell, Mapping[str, Any]], None]
+
+
+class Interrupted(BenchwrightError):
+    """Ctrl-C or a termination signal; what is finished is kept."""
+
+    exit_code = 130
+
+
+@dataclass
+class Runner:
+    """One run of some cells in a locked folder."""
+
+    folder: Path
+    executor: Executor
+    devices: Sequence[str] = ()
+    """Devices that `--device` lists; each runs one worker. Empty: the device of each cell's model."""
+    timeout_s: float | None = None
+    on_event: OnEvent = lambda cell, event: None
+    repeat: Callable[[PlannedCell], str] = lambda cell: ""
+    """The command that repeats a cell."""
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _workers: list[Worker] = field(default_factory=list)
+    _errors: list[BaseException] = field(default_factory=list)
+
+    def run(self, cells: Sequence[PlannedCell]) -> None:
+        """Run and commit every cell. Raises Interrupted, RunError (a folder that cannot be written)."""
+        queues = self._queues(cells)
+        threads = [
+            threading.Thread(target=self._guarded, args=(device, queue), daemon=True)
+            for device, queue in queues.items()
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                while thread.is_alive():
+                    thread.join(0.2)
+        except KeyboardInterrupt as error:
+            self._end_workers()
+            for thread in threads:
+                thread.join(15)
+            raise Interrupted("interrupted; the same command goes on from here") from error
+        if self._errors:
+            raise self._errors[0]
+        ArtifactStore(cache_home()).prune()
+
+    def forget(self, cells: Sequence[PlannedCell]) -> None:
+        """Drop the finished parts of cells that are to run afresh."""
+        for cell in cells:
+            parts.discard(self.folder / "partial" / cell.id)
+
+    def _queues(self, cells: Sequence[PlannedCell]) -> dict[str, deque[list[PlannedCell]]]:
+        """For each worker's device, the groups that it may take; listed devices share one queue."""
+        groups: dict[str, list[PlannedCell]] = {}
+        for cell in cells:
+            groups.setdefault(cell.group, []).append(cell)
+        if self.devices:
+            shared = deque(groups.values())
+            return {f"{i}:{device}": shared for i, device in enumerate(self.devices)}
+        queues: dict[str, deque[list[PlannedCell]]] = {}
+        for group in groups.values():
+            queues.setdefault(f":{group[0].device}", deque()).append(group)
+        return queues
+
+    def _guarded(self, slot: str, queue: deque[list[PlannedCell]]) -> None:
+        try:
+            self._serve(slot, queue)
+        except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
+            self._errors.append(error)
+            self._end_workers()
+
+    def _end_workers(self) -> None:
+        self._stop.set()
+        for worker in self._workers:
+            worker.kill()
+
+    def _serve(self, slot: str, queue: deque[list[PlannedCell]]) -> None:
+        device = slot.partition(":")[2]
+        log = self.folder / "logs" / f"worker-{slot.replace(':', '-').strip('-')}.log"
+        worker: Worker | None = None
+        threads = 0
+        while not self._stop.is_set():
+            try:
+                group = queue.popleft()
+            except IndexError:
+                break
+            for cell in group:
+                if self._stop.is_set():
+                    break
+                if worker is None or threads != cell.threads:
+                    if worker is not None:
+                        worker.close()
+                    threads = cell.threads
+                    worker = self.executor.worker(threads, log)
+                    self._workers.append(worker)
+                self._run_cell(worker, cell, device if self.devices else cell.device)
+        if worker is not None:
+            worker.close()
+
+    def _run_cell(self, worker: Worker, cell: PlannedCell, device: str) -> None:
+        started = now()
+        partial = self.folder / "partial" / cell.id
+        job = cell.job() | {"partial": str(partial.resolve()), "artifacts": str(cache_home() / "artifacts")}
+        for spec in job["models"].values():
+            spec["device"] = device
+        self.on_event(cell, {"event": "start"})
+        outcome = worker.run(job, self.timeout_s, lambda event: self.on_event(cell, event))
+        if self._stop.is_set() and outcome.status != "ok":
+            return  # interrupted: its parts stay, and it is run again
+        with self._lock, writable(self.folder):
+            self._commit(cell, outcome, partial, started)
+        self.on_event(cell, {"event": "committed", "status": outcome.status, "cause": outcome.cause})
+
+    def _commit(self, cell: PlannedCell, outcome: Outcome, partial: Path, started: str) -> None:
+        if outcome.status == "leaked":
+            parts.discard(partial)
+        joined = parts.join(partial)
+        ok = outcome.status == "ok"
+        meta = self._meta(cell, outcome, joined, started)
+        if ok:
+            commit_cell(self.folder / "cells", meta, joined.records, joined.items, joined.exhibits)
+            parts.discard(partial)
+        else:
+            commit_cell(self.folder / "cells", meta)
+
+    def _meta(self, cell: PlannedCell, outcome: Outcome, joined: parts.Joined, started: str) -> dict[str, Any]:
+        specs = {"task": cell.task, "method": cell.method}
+        error = None
+        if outcome.status != "ok":
+            error = {
+                "cause": outcome.cause,
+                "traceback": outcome.traceback,
+                "log": outcome.log,
+                "repeat": self.repeat(cell),
+            }
+        return {
+            "format": FORMAT,
+            "id": cell.id,
+            "status": outcome.status,
+            "task": cell.task.name,
+            "method": cell.method.name,
+            "models": {role: m.name for role, m in cell.models.items()},
+            "seed": cell.seed,
+            "limit": cell.limit,
+            "identity": cell.identity,
+            "comparable": cell.comparable,
+            "specs": {
+                **{kind: resolved_json(r.spec) for kind, r in specs.items()},
+                "models": {role: resolved_json(m.spec) for role, m in cell.models.items()},
+            },
+            "sources": {
+                kind: {"file": mark.file, "line": mark.line} for kind, r in specs.items() for mark in [r.tree.mark(())]
+            },
+            "metrics": ordered_metrics(cell),
+            "skipped": dict(sorted(joined.skipped.items())),
+            "facts": joined.facts,
+            "warnings": joined.warnings,
+            "cost": joined.cost,
+            "provenance": {**environment(), "device": outcome.device, "started": started, "finished": now()},
+            "error": error,
+        }
+
+
+def ordered_metrics(cell: PlannedCell) -> list[dict[str, Any]]:
+    """The protocol's metrics, those that the task names first."""
+    metrics = {m.id: m for m in cell.task.spec.protocol.metrics()}
+    first = cell.task.spec.metrics
+    return [metrics[i].to_json() for i in [*first, *(m for m in metrics if m not in first)]]
+
+
+def repeat_command(cell: PlannedCell, folder: Path, data: str | None, model: str | None) -> str:
+    """The command that runs one cell again."""
+    words = ["benchwright", "run", f"task:{cell.task.name}"]
+    words.append(f"method:{cell.method.name}" if cell.method.entry.shipped else str(cell.method.entry.file))
+    words += ["--seeds", str(cell.seed), "--out", str(folder), "--retry-failed"]
+    first = next(iter(cell.models.values()), None)
+    options = {
+        "--model": model or (first.name if first else None),
+        "--data": data,
+        "--device": first.spec.device if first else None,
+        "--dtype": first.spec.dtype if first else None,
+        "--limit": str(cell.limit) if cell.limit else None,
+    }
+    for option, value in options.items():
+        words += [option, value] if value else []
+    return shlex.join(words)

@@ -1,0 +1,142 @@
+"""The process that opens models and runs cells, one after the other; started by `executors.local`.
+
+It reads jobs from one pipe and writes events to another, one JSON object a line. It commits nothing but parts; the
+parent decides what becomes of a cell.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .artifacts import ArtifactStore
+from .canonical import digest
+from .components import Resource
+from .cost import Meter
+from .errors import BenchwrightError, Skip
+from .job import Job
+from .parts import finished_parts, write_part
+from .registry import registry
+
+Emit = Callable[[dict[str, Any]], None]
+
+
+class Bench:
+    """Runs jobs and keeps their models open in between."""
+
+    def __init__(self, emit: Emit) -> None:
+        self.emit = emit
+        self.open: dict[str, Resource] = {}
+
+    def run(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Run one cell and return its outcome: `{"status", "cause", "traceback", "device"}`."""
+        try:
+            outcome = self._run(job)
+        except Skip as error:
+            outcome = {"status": "skipped", "cause": str(error)}
+        except BenchwrightError as error:
+            outcome = {"status": "failed", "cause": str(error)}
+        except MemoryError as error:
+            outcome = {
+                "status": "oom",
+                "cause": f"out of memory ({error})",
+                "traceback": traceback.format_exc(),
+            }
+        except Exception as error:  # noqa: BLE001 - an adapter may fail in any way; the cell records how
+            # torch.cuda.OutOfMemoryError, recognised without importing torch
+            status = "oom" if type(error).__name__ == "OutOfMemoryError" else "failed"
+            cause = f"{type(error).__name__}: {error}"
+            outcome = {"status": status, "cause": cause, "traceback": traceback.format_exc()}
+        return self._verified(outcome)
+
+    def _run(self, job: dict[str, Any]) -> dict[str, Any]:
+        folder = Path(job["partial"])
+        task = registry().adapter("task").validate_json(json.dumps(job["task"]))
+        method = registry().adapter("method").validate_json(json.dumps(job["method"]))
+        models = self._models(job)
+        opened = Job(
+            id=job["id"],
+            task=task,
+            method=method,
+            seed=job["seed"],
+            limit=job["limit"],
+            models=models,
+            fingerprints=job["fingerprints"],
+            files={
+                kind: {field.partition(".")[2]: Path(file) for field, file in files.items()}
+                for kind, files in job["files"].items()
+            },
+            digests=job["digests"],
+            artifacts=ArtifactStore(Path(job["artifacts"])),
+            finished=finished_parts(folder),
+            progress=lambda done, total: self.emit({"event": "progress", "done": done, "total": total}),
+        )
+        meter = Meter()
+        for part in task.protocol.run(opened):
+            write_part(folder, part, meter.read())
+            self.emit({"event": "part", "name": part.name})
+            meter = Meter()
+        return {"status": "ok", "cause": "", "device": _device_name(job)}
+
+    def _models(self, job: dict[str, Any]) -> dict[str, Resource]:
+        """Open what the job needs, closing first what it does not."""
+        wanted = {role: digest([job["fingerprints"][role], spec]) for role, spec in job["models"].items()}
+        for key in set(self.open) - set(wanted.values()):
+            self.open.pop(key).close()
+        for role, key in wanted.items():
+            if key not in self.open:
+                self.emit({"event": "opening", "model": job["models"][role]["name"]})
+                spec = registry().adapter("model").validate_json(json.dumps(job["models"][role]))
+                self.open[key] = spec.source.open(spec.device, spec.dtype, job["threads"])
+        return {role: self.open[key] for role, key in wanted.items()}
+
+    def _verified(self, outcome: dict[str, Any]) -> dict[str, Any]:
+        """Check that the cell left its models as they were; one that changed is closed, to be opened afresh."""
+        for key, model in list(self.open.items()):
+            if changed := model.verify():
+                self.open.pop(key).close()
+                if outcome["status"] == "ok":
+                    outcome = {
+                        "status": "leaked",
+                        "cause": "the model was left changed: " + "; ".join(changed[:5]),
+                    }
+        return outcome
+
+    def close(self) -> None:
+        """Close every model."""
+        for model in self.open.values():
+            model.close()
+        self.open.clear()
+
+
+def _device_name(job: dict[str, Any]) -> str:
+    devices = {str(spec["device"]) for spec in job["models"].values()}
+    torch = sys.modules.get("torch")
+    if torch is None or not any(d.startswith("cuda") for d in devices):
+        return ", ".join(sorted(devices)) or "cpu"
+    return ", ".join(sorted({torch.cuda.get_device_name(d) for d in devices if d.startswith("cuda")}))
+
+
+def main(jobs: int, events: int) -> None:
+    """Serve jobs from the file descriptor `jobs` until it is closed."""
+    with os.fdopen(jobs, encoding="utf-8") as lines, os.fdopen(events, "w", encoding="utf-8") as out:
+
+        def emit(event: dict[str, Any]) -> None:
+            out.write(json.dumps(event) + "\n")
+            out.flush()
+
+        bench = Bench(emit)
+        try:
+            for line in lines:
+                emit({"event": "end", **bench.run(json.loads(line))})
+        except BrokenPipeError:  # the parent is gone, and nobody is left to commit
+            os._exit(1)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,160 @@
+"""Cells to tables. Groups what may be compared, estimates every number, ranks; shows nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchwright.canonical import digest
+from benchwright.errors import RunError
+from benchwright.leaderboards.differences import differences
+from benchwright.leaderboards.rank import best_values, has_value, headline, order, ranks
+from benchwright.leaderboards.rows import published_rows, row
+from benchwright.leaderboards.tables import Column, Leaderboard, Row, Slice, Table
+from benchwright.metrics import Metric
+from benchwright.stats import Estimate, interval
+from benchwright.store import At, Cell, Sample, check_format, read_cells, read_json
+
+Recorded = Mapping[tuple[str, str], Mapping[At, Sequence[Sample]]]
+"""What one method recorded: metric (id and `by`) and condition to one sample for each seed."""
+
+FEW = 8
+"""Columns that a table can have before some are shown apart."""
+
+
+def build(runs: Sequence[Path]) -> Leaderboard:
+    """The leaderboard of all cells of `runs`, with the published numbers that their `run.json` name.
+
+    Raises RunError when a folder is not a run, is damaged, or when there is no cell at all.
+    """
+    cells = read_cells(*runs)
+    if not cells:
+        raise RunError(f"{', '.join(map(str, runs)) or 'no run folder'}: no finished cell yet, so nothing to show")
+    references: list[Mapping[str, Any]] = []
+    for run in runs:
+        references += [r for r in read_run(run).get("references") or [] if r not in references]
+    return tabulate(cells, references)
+
+
+def read_run(run: Path) -> Mapping[str, Any]:
+    """`run.json`, or an empty mapping where there is none (cells that were copied together by hand).
+
+    Raises RunError when it is damaged or of a newer format.
+    """
+    file = run / "run.json"
+    if not file.exists():
+        return {}
+    meta: Mapping[str, Any] = read_json(file)
+    check_format(meta, file)
+    return meta
+
+
+def tabulate(cells: Sequence[Cell], references: Sequence[Mapping[str, Any]] = ()) -> Leaderboard:
+    """One table for each task, models and `comparable` among `cells`."""
+    groups: dict[tuple[str, At], dict[str, list[Cell]]] = {}
+    for cell in cells:
+        same = groups.setdefault((cell.task, tuple(sorted(cell.models.items()))), {})
+        same.setdefault(cell.comparable, []).append(cell)
+    tables = []
+    for (task, _), same in sorted(groups.items()):
+        own = [reference for reference in references if reference["task"] == task]
+        differs = differences(same)
+        tables += [_table(same[key], differs[key], own) for key in sorted(same, key=lambda k: (*differs[k].items(), k))]
+    return Leaderboard(tuple(tables))
+
+
+def _table(cells: Sequence[Cell], differs: Mapping[str, str], references: Sequence[Mapping[str, Any]]) -> Table:
+    methods = _methods(cells)
+    metrics = list({(m.id, m.by): m for cell in cells for m in cell.metrics}.values())
+    recorded = {name: _recorded(metrics, group) for name, group in methods.items()}
+    columns = [column for metric in metrics if not metric.by for column in _columns(metric, recorded)]
+    estimates = {name: tuple(_estimate(c, recorded[name]) for c in columns) for name in methods}
+    main = headline(columns, [e for name, e in estimates.items() if all(c.ok for c in methods[name])])
+    rows = [row(name, group, estimates[name], main) for name, group in methods.items()]
+    if main is not None:
+        rows = _ranked(rows, recorded, columns[main], main)
+    spec = cells[0].meta.get("specs", {}).get("task", {})
+    return Table(
+        task=cells[0].task,
+        title=str(spec.get("title") or cells[0].task),
+        description=str(spec.get("description") or ""),
+        models=cells[0].models,
+        comparable=cells[0].comparable,
+        differs=differs,
+        columns=tuple(columns),
+        main=_main(columns, main, spec.get("metrics") or ()),
+        rows=order(rows, columns, main),
+        headline=main,
+        best=best_values(columns, rows),
+        published=published_rows(references, columns),
+        slices=tuple(_slice(metric, recorded) for metric in metrics if metric.by),
+    )
+
+
+def _main(columns: Sequence[Column], headline: int | None, asked: Sequence[str]) -> tuple[int, ...]:
+    """All columns where they are few; else those of the metrics that the task asks for, or the first ones."""
+    if len(columns) <= FEW:
+        return tuple(range(len(columns)))
+    chosen = [i for i, column in enumerate(columns) if column.metric.id in asked] or list(range(FEW))
+    return tuple(sorted({*chosen, *([] if headline is None else [headline])}))
+
+
+def _methods(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+    """Cells that are seeds of one method, by label. Two settings under one name are two methods."""
+    groups: dict[str, dict[str, list[Cell]]] = {}
+    for cell in cells:
+        settings = digest({key: value for key, value in cell.meta["identity"].items() if key != "seed"})
+        groups.setdefault(cell.method, {}).setdefault(settings, []).append(cell)
+    return {
+        name if len(variants) == 1 else f"{name} #{settings[:6]}": variants[settings]
+        for name, variants in sorted(groups.items())
+        for settings in sorted(variants)
+    }
+
+
+def _recorded(metrics: Sequence[Metric], cells: Sequence[Cell]) -> Recorded:
+    found: dict[tuple[str, str], dict[At, list[Sample]]] = {}
+    for metric in metrics:
+        of_metric = found.setdefault((metric.id, metric.by), {})
+        for cell in cells:
+            for at, sample in cell.samples(metric).items() if cell.ok else ():
+                of_metric.setdefault(at, []).append(sample)
+    return found
+
+
+def _columns(metric: Metric, recorded: Mapping[str, Recorded]) -> list[Column]:
+    """A column for each condition that any method recorded; one without values when none did."""
+    conditions = {at for of_method in recorded.values() for at in of_method[metric.id, metric.by]}
+    return [Column(metric, at) for at in sorted(conditions, key=_in_order)] or [Column(metric)]
+
+
+def _in_order(at: At) -> list[tuple[str, bool, float, str]]:
+    """Numbers by size, before words."""
+    numeric = [isinstance(value, int | float) for _, value in at]
+    return [
+        (name, not number, float(value) if number else 0.0, str(value))
+        for (name, value), number in zip(at, numeric, strict=True)
+    ]
+
+
+def _estimate(column: Column, recorded: Recorded) -> Estimate | None:
+    samples = recorded[column.metric.id, column.metric.by].get(column.at)
+    return interval(column.metric, samples) if samples else None
+
+
+def _slice(metric: Metric, recorded: Mapping[str, Recorded]) -> Slice:
+    columns = tuple(_columns(metric, recorded))
+    return Slice(metric, columns, {name: tuple(_estimate(c, own) for c in columns) for name, own in recorded.items()})
+
+
+def _ranked(rows: Sequence[Row], recorded: Mapping[str, Recorded], column: Column, index: int) -> list[Row]:
+    """The rows with ranks: only those that ended ok and have a value."""
+    samples = {
+        r.method: recorded[r.method][column.metric.id, column.metric.by][column.at]
+        for r in rows
+        if r.ok and has_value(r.estimates[index])
+    }
+    found = ranks(column.metric, samples)
+    return [dataclasses.replace(r, rank=found.get(r.method)) for r in rows]

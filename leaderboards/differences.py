@@ -1,0 +1,67 @@
+"""What sets apart the tables of one task and the same models, in words that fit a title."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from benchwright.canonical import canonical, digest
+from benchwright.store import Cell
+
+_OWN = ("method", "models", "seed")
+"""Parts of the identity, and of its `data`, that `comparable` leaves out."""
+
+_FIRST = ("limit", "dtype", "device", "device_class", "data")
+_MOST = 4
+
+
+def differences(tables: Mapping[str, Sequence[Cell]]) -> dict[str, dict[str, str]]:
+    """For each `comparable`, the leaves of the identity that are the same within it and not in all others.
+
+    Values that are long (digests of data, prompts) are shortened to eight characters. Where nothing is
+    found, the start of `comparable` itself tells the tables apart.
+    """
+    if len(tables) == 1:
+        return {key: {} for key in tables}
+    leaves = {key: _constant(cells) for key, cells in tables.items()}
+    names = {name for found in leaves.values() for name in found}
+    differing = [n for n in sorted(names, key=_importance) if len({found.get(n) for found in leaves.values()}) > 1]
+    told: dict[str, dict[str, str]] = {}
+    for key, found in leaves.items():
+        named = {name: found[name] for name in islice((n for n in differing if n in found), _MOST)}
+        told[key] = named or {"settings": key[:8]}
+    if len({canonical(named) for named in told.values()}) < len(told):
+        return {key: {**named, "settings": key[:8]} for key, named in told.items()}
+    return told
+
+
+def _importance(name: str) -> tuple[int, str]:
+    first = name.split(".")[0]
+    return (_FIRST.index(first) if first in _FIRST else len(_FIRST), name)
+
+
+def _constant(cells: Sequence[Cell]) -> dict[str, str]:
+    """Leaves with one value over `cells`: what varies with the method cannot set the table apart."""
+    every = [dict(_leaves(cell.meta["identity"])) for cell in cells]
+    return {name: value for name, value in every[0].items() if all(other.get(name) == value for other in every)}
+
+
+def _leaves(identity: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in identity.items():
+        if prefix in ("", "data.") and name in _OWN:
+            continue
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            # The usual role goes without saying: `dtype float16`, not `dtype.subject float16`.
+            yield f"{prefix}{name}".removesuffix(".subject"), _short(name, value)
+
+
+def _short(name: str, value: Any) -> str:
+    if value is None:
+        return "all" if name == "limit" else "none"
+    text = value if isinstance(value, str) else canonical(value)
+    if len(text) <= 24:
+        return text
+    return text[:8] if all(c in "0123456789abcdef" for c in text) else digest(text)[:8]

@@ -1,0 +1,59 @@
+"""One method's cells to one row, and published numbers to rows of their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from benchwright.leaderboards.tables import Column, Cost, Published, Row
+from benchwright.stats import Estimate
+from benchwright.store import Cell
+
+
+def row(method: str, cells: Sequence[Cell], estimates: tuple[Estimate | None, ...], headline: int | None) -> Row:
+    """The row of one method; not yet ranked."""
+    failed = [cell for cell in cells if not cell.ok]
+    main = estimates[headline] if headline is not None else None
+    error = (failed[0].meta.get("error") or {}) if failed else {}
+    return Row(
+        method=method,
+        title=str(cells[0].meta.get("specs", {}).get("method", {}).get("title") or ""),
+        status=str(failed[0].meta["status"]) if failed else "ok",
+        cause=str(error.get("cause") or ""),
+        seeds=len(cells),
+        failed=len(failed),
+        items=main.items if main else max((e.items for e in estimates if e), default=0),
+        estimates=estimates,
+        cost=_cost([cell for cell in cells if cell.ok] or cells),
+        cells=tuple(cell.id for cell in cells),
+    )
+
+
+def _cost(cells: Sequence[Cell]) -> Cost:
+    def mean(name: str) -> float:
+        values = [value for cell in cells if (value := (cell.meta.get("cost") or {}).get(name)) is not None]
+        return fmean(values) if values else math.nan
+
+    return Cost(mean("wall_s"), mean("cpu_s"), mean("peak_rss_mb"))
+
+
+def published_rows(references: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> tuple[Published, ...]:
+    """Rows of reference specs as they were printed; `values` are keyed by metric id or by `Column.key`."""
+    return tuple(
+        Published(
+            method=str(entry["method"]),
+            values=tuple(_printed(entry["values"].get(column.key)) for column in columns),
+            reference=str(reference["name"]),
+            note=str(entry.get("note") or ""),
+            source_title=str((entry.get("source") or {}).get("title") or ""),
+            source_url=str((entry.get("source") or {}).get("url") or ""),
+        )
+        for reference in references
+        for entry in reference["rows"]
+    )
+
+
+def _printed(value: Any) -> float | None:
+    return None if value is None else float(value)

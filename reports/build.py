@@ -1,0 +1,105 @@
+"""A run folder to its report: collects values once, then writes them as HTML and as Markdown."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchwright.errors import RunError
+from benchwright.leaderboards import Table, tabulate
+from benchwright.leaderboards.build import read_run
+from benchwright.reports import notes
+from benchwright.reports.exhibits import CellExhibits, exhibits
+from benchwright.reports.figures import Figure, cost_and_quality, quality
+from benchwright.reports.items import ItemGrid, item_grid
+from benchwright.store import Cell, read_cells, write_atomically
+
+
+@dataclass(frozen=True)
+class Section:
+    """All there is to say about one table."""
+
+    table: Table
+    figures: tuple[Figure, ...]
+    cost: str
+    """SVG; empty when there is nothing to compare."""
+    failures: tuple[notes.Failure, ...]
+    warnings: tuple[tuple[str, str], ...]
+    skipped: tuple[tuple[str, str, str], ...]
+    facts: tuple[tuple[str, str], ...]
+    items: ItemGrid | None
+    exhibits: tuple[CellExhibits, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What both forms of the report show."""
+
+    title: str
+    command: str
+    created: str
+    verdict: str
+    sound: bool
+    """Whether every cell ended ok, or was skipped because its method does not apply."""
+    sections: tuple[Section, ...]
+    provenance: tuple[tuple[str, str], ...]
+
+
+def write_report(run: Path) -> tuple[Path, Path]:
+    """Write `report.html` and `report.md` into the run folder, each atomically. Returns their paths.
+
+    Raises RunError when the folder is not a run, is damaged, or has no finished cell.
+    """
+    from benchwright.reports.html import to_html
+    from benchwright.reports.markdown import to_markdown
+
+    report = collect(run)
+    html, markdown = run / "report.html", run / "report.md"
+    write_atomically(html, to_html(report))
+    write_atomically(markdown, to_markdown(report))
+    return html, markdown
+
+
+def collect(run: Path) -> Report:
+    """Everything that the report of `run` says. Raises RunError as `write_report` does."""
+    cells = read_cells(run)
+    if not cells:
+        raise RunError(f"{run}: no finished cell yet, so nothing to report")
+    meta = read_run(run)
+    leaderboard = tabulate(cells, meta.get("references") or [])
+    by_id = {cell.id: cell for cell in cells}
+    return Report(
+        title=", ".join(map(str, meta.get("suites") or [])) or run.resolve().name,
+        command=shlex.join(map(str, meta.get("command") or [])),
+        created=_minute(str(meta.get("created") or "")),
+        verdict=notes.verdict(cells),
+        sound=all(cell.meta["status"] in ("ok", "skipped") for cell in cells),
+        sections=tuple(_section(table, by_id) for table in leaderboard.tables),
+        provenance=tuple(notes.provenance(cells)),
+    )
+
+
+def _minute(time: str) -> str:
+    """`2025-01-02 03:04 UTC` from ISO 8601; anything else as it is."""
+    try:
+        return datetime.fromisoformat(time).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except ValueError:
+        return time
+
+
+def _section(table: Table, by_id: Mapping[str, Cell]) -> Section:
+    cells: Sequence[Cell] = [by_id[cell_id] for row in table.rows for cell_id in row.cells]
+    return Section(
+        table=table,
+        figures=tuple(quality(table)),
+        cost=cost_and_quality(table),
+        failures=tuple(notes.failures(cells)),
+        warnings=tuple(notes.warnings(cells)),
+        skipped=tuple(notes.skipped(cells)),
+        facts=tuple(notes.facts(cells)),
+        items=item_grid(table, by_id),
+        exhibits=tuple(found for cell in cells if (found := exhibits(cell)) is not None),
+    )
