@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +20,14 @@ from .executors import executor as make_executor
 from .loading.library import SHIPPED, Library
 from .loading.resolve import check
 from .plan import Options, Plan, PlannedCell, explain, plan, shard
-from .runfolder import describe, opened
+from .runfolder import describe, opened, writable
 from .runner import Runner, repeat_command
 from .store import Cell, read_cells
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from .leaderboards.tables import Leaderboard
 
 OnEvent = Callable[[PlannedCell, Mapping[str, Any]], None]
 
@@ -49,15 +52,27 @@ class Run:
         """Every item of every cell with its attributes, those that were skipped included."""
         return self._frame(lambda cell: cell.items)
 
+    @cached_property
+    def board(self) -> Leaderboard:
+        """Its leaderboard, computed once."""
+        build = import_module(".leaderboards.build", __package__)
+        board: Leaderboard = build.build([self.folder])
+        return board
+
     def leaderboard(self) -> pd.DataFrame:
         """All tables as one frame: a row for each method and column, with value and interval."""
-        build = import_module(".leaderboards.build", __package__)
-        frame: pd.DataFrame = build.build([self.folder]).frame()
-        return frame
+        return self.board.frame()
 
-    def report(self) -> Path:
-        """Write leaderboards and report into the folder; returns the report's path."""
-        return write_outputs(self.folder)
+    def write(self) -> Path:
+        """Write leaderboards and report into the folder, from its cells alone; returns the report's path."""
+        # Imported by name at run time: the engine does not depend on how its results are shown.
+        render = import_module(".leaderboards.render", __package__)
+        reports = import_module(".reports.build", __package__)
+        with writable(self.folder):
+            render.write_all(self.board, self.folder)
+            html, _ = reports.write_report(self.folder, self.board)
+        path: Path = html
+        return path
 
     def _frame(self, rows: Callable[[Cell], Any]) -> pd.DataFrame:
         import pandas as pd
@@ -156,8 +171,9 @@ def run(
         if fresh:
             runner.forget(cells)
         runner.run([c for c in cells if reasons[c.id]])
-        write_outputs(folder)
-    return Run(folder)
+        result = Run(folder)
+        result.write()
+    return result
 
 
 def run_folder(out: str | Path | None, targets: Sequence[str]) -> Path:
@@ -166,15 +182,3 @@ def run_folder(out: str | Path | None, targets: Sequence[str]) -> Path:
         return Path(out)
     name = Path(targets[0]).stem if targets[0].endswith((".yaml", ".yml", ".json")) else targets[0]
     return Path("runs") / name.replace(":", "-")
-
-
-def write_outputs(folder: Path) -> Path:
-    """Leaderboards and report of a run folder, from its cells alone; returns the report's path."""
-    # Imported by name at run time: the engine does not depend on how its results are shown.
-    build = import_module(".leaderboards.build", __package__)
-    render = import_module(".leaderboards.render", __package__)
-    report = import_module(".reports.build", __package__)
-    render.write_all(build.build([folder]), folder)
-    html, _ = report.write_report(folder)
-    path: Path = html
-    return path

@@ -51,8 +51,17 @@ class PlannedCell:
 
     @property
     def id(self) -> str:
-        """Digest of the identity."""
-        return digest(self.identity, 10)
+        """Digest of the identity and of the names that the cell is shown under.
+
+        The names cannot change the result; but two specs that say the same under two names are two rows.
+        """
+        return digest([self.identity, *self.names.values()], 10)
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """Names of task and method, and of the models by role."""
+        models = {role: m.name for role, m in self.models.items()}
+        return {"task": self.task.name, "method": self.method.name, "models": models}
 
     @property
     def comparable(self) -> str:
@@ -291,8 +300,7 @@ def explain(cells: Sequence[PlannedCell], existing: Sequence[Cell], retry_failed
             again = done.meta["status"] != "failed" or retry_failed
             reasons[cell.id] = "" if done.ok or not again else f"ended {done.meta['status']} before"
             continue
-        models = {role: m.name for role, m in cell.models.items()}
-        who = (cell.task.name, cell.method.name, models, cell.seed)
+        who = (*cell.names.values(), cell.seed)
         near = [c for c in existing if (c.task, c.method, dict(c.models), c.seed) == who]
         changes: list[list[str]] = [differences(c.meta["identity"], dict(cell.identity)) for c in near]
         reasons[cell.id] = "; ".join(min(changes, key=len)) if changes else "new"

@@ -5,7 +5,7 @@ Knows no family: a table is made of the metrics that its cells declare.
 
 from __future__ import annotations
 
-from benchwright.leaderboards.build import build, tabulate
-from benchwright.leaderboards.tables import Column, Cost, Leaderboard, Published, Row, Slice, Table
+from .build import build, tabulate
+from .tables import Column, Cost, Leaderboard, Published, Row, Slice, Table
 
 __all__ = ["Column", "Cost", "Leaderboard", "Published", "Row", "Slice", "Table", "build", "tabulate"]

@@ -7,20 +7,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchwright.canonical import digest
-from benchwright.errors import RunError
-from benchwright.leaderboards.differences import differences
-from benchwright.leaderboards.rank import best_values, has_value, headline, order, ranks
-from benchwright.leaderboards.rows import published_rows, row
-from benchwright.leaderboards.tables import Column, Leaderboard, Row, Slice, Table
-from benchwright.metrics import Metric
-from benchwright.stats import Estimate, interval
-from benchwright.store import At, Cell, Sample, check_format, read_cells, read_json
+from ..canonical import digest
+from ..errors import RunError
+from ..metrics import Metric
+from ..stats import Estimate, intervals
+from ..store import At, Cell, Sample, check_format, read_cells, read_json
+from .differences import differences
+from .rank import best_values, has_value, headline, order, ranks
+from .rows import published_rows, row
+from .tables import Column, Leaderboard, Row, Slice, Table
 
 Recorded = Mapping[tuple[str, str], Mapping[At, Sequence[Sample]]]
 """What one method recorded: metric (id and `by`) and condition to one sample for each seed."""
 
-FEW = 8
+FEW = 6
 """Columns that a table can have before some are shown apart."""
 
 
@@ -70,7 +70,10 @@ def _table(cells: Sequence[Cell], differs: Mapping[str, str], references: Sequen
     metrics = list({(m.id, m.by): m for cell in cells for m in cell.metrics}.values())
     recorded = {name: _recorded(metrics, group) for name, group in methods.items()}
     columns = [column for metric in metrics if not metric.by for column in _columns(metric, recorded)]
-    estimates = {name: tuple(_estimate(c, recorded[name]) for c in columns) for name in methods}
+    slices = [(metric, _columns(metric, recorded)) for metric in metrics if metric.by]
+    every = [*columns, *(column for _, own in slices for column in own)]
+    found = {name: _estimates(every, recorded[name]) for name in methods}
+    estimates = {name: tuple(found[name][: len(columns)]) for name in methods}
     main = headline(columns, [e for name, e in estimates.items() if all(c.ok for c in methods[name])])
     rows = [row(name, group, estimates[name], main) for name, group in methods.items()]
     if main is not None:
@@ -89,7 +92,7 @@ def _table(cells: Sequence[Cell], differs: Mapping[str, str], references: Sequen
         headline=main,
         best=best_values(columns, rows),
         published=published_rows(references, columns),
-        slices=tuple(_slice(metric, recorded) for metric in metrics if metric.by),
+        slices=tuple(_slice(metric, own, every, found) for metric, own in slices),
     )
 
 
@@ -139,14 +142,21 @@ def _in_order(at: At) -> list[tuple[str, bool, float, str]]:
     ]
 
 
-def _estimate(column: Column, recorded: Recorded) -> Estimate | None:
-    samples = recorded[column.metric.id, column.metric.by].get(column.at)
-    return interval(column.metric, samples) if samples else None
+def _estimates(columns: Sequence[Column], recorded: Recorded) -> list[Estimate | None]:
+    """One for each column, all at once since columns over the same items share their resamples."""
+    samples = [recorded[c.metric.id, c.metric.by].get(c.at) for c in columns]
+    known = [(c.metric, own) for c, own in zip(columns, samples, strict=True) if own]
+    found = iter(intervals(known))
+    return [next(found) if own else None for own in samples]
 
 
-def _slice(metric: Metric, recorded: Mapping[str, Recorded]) -> Slice:
-    columns = tuple(_columns(metric, recorded))
-    return Slice(metric, columns, {name: tuple(_estimate(c, own) for c in columns) for name, own in recorded.items()})
+def _slice(
+    metric: Metric, own: Sequence[Column], every: Sequence[Column], found: Mapping[str, Sequence[Estimate | None]]
+) -> Slice:
+    place = {id(column): i for i, column in enumerate(every)}
+    return Slice(
+        metric, tuple(own), {name: tuple(row[place[id(column)]] for column in own) for name, row in found.items()}
+    )
 
 
 def _ranked(rows: Sequence[Row], recorded: Mapping[str, Recorded], column: Column, index: int) -> list[Row]:

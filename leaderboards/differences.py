@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from benchwright.canonical import canonical, digest
-from benchwright.store import Cell
+from ..canonical import canonical, digest
+from ..store import Cell
 
 _OWN = ("method", "models", "seed")
 """Parts of the identity, and of its `data`, that `comparable` leaves out."""

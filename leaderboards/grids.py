@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchwright.leaderboards.numbers import ARROW, digits, meaning
-from benchwright.leaderboards.tables import Column, Slice, Table
-from benchwright.leaderboards.view import Entry, entry, lines
+from .numbers import ARROW, counted, digits, meaning
+from .tables import Column, Slice, Table
+from .view import Entry, entry, lines
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def _rest(table: Table) -> list[Grid]:
         for i in rest
     )
     names = tuple(f"{line.method} (published)" if line.published else line.method for line in shown)
-    return [Grid(f"{len(rest)} more metrics", "metric", names, found)]
+    return [Grid(counted(len(rest), "more column"), "metric", names, found)]
 
 
 def _slice(part: Slice) -> Grid:

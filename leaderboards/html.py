@@ -6,9 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchwright.leaderboards.grids import grids
-from benchwright.leaderboards.tables import Leaderboard, Table
-from benchwright.leaderboards.view import COSTS, headers, lines, ranking
+from .grids import grids
+from .tables import Leaderboard, Table
+from .view import COSTS, headers, lines, ranking
 
 if TYPE_CHECKING:
     import jinja2
@@ -44,7 +44,7 @@ def to_html(leaderboard: Leaderboard) -> str:
 
 
 def table_html(table: Table) -> Markup:
-    """The fragment of one table, with its other metrics and slices, without a heading; needs `style.css` and `sort.js`."""
+    """The fragment of one table, all of it but a heading; needs `style.css` and `sort.js`."""
     from markupsafe import Markup
 
     shown = lines(table)

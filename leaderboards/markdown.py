@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from benchwright.leaderboards.grids import grids
-from benchwright.leaderboards.tables import Leaderboard, Table
-from benchwright.leaderboards.view import COSTS, Entry, Line, headers, lines, ranking
+from .grids import grids
+from .tables import Leaderboard, Table
+from .view import COSTS, Entry, Line, headers, lines, ranking
 
 _SPECIAL = re.compile(r"([\\`*\[\]|~])")
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable
 from statistics import median
 
-from benchwright.leaderboards.tables import Column
-from benchwright.metrics import Metric
-from benchwright.stats import Estimate
+from ..metrics import Metric
+from ..stats import Estimate
+from .tables import Column
 
 MISSING = "–"
 

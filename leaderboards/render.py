@@ -11,12 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchwright.leaderboards.html import to_html
-from benchwright.leaderboards.markdown import to_markdown
-from benchwright.leaderboards.tables import Leaderboard, Slice, Table
-from benchwright.leaderboards.terminal import to_rich
-from benchwright.stats import Estimate
-from benchwright.store import write_atomically
+from ..stats import Estimate
+from ..store import write_atomically
+from .html import to_html
+from .markdown import to_markdown
+from .tables import Leaderboard, Slice, Table
+from .terminal import to_rich
 
 __all__ = ["FORMAT", "flat", "to_csv", "to_html", "to_json", "to_markdown", "to_rich", "write_all"]
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from benchwright.leaderboards.tables import Column, Cost, Published, Row
-from benchwright.stats import Estimate
-from benchwright.store import Cell
+from ..stats import Estimate
+from ..store import Cell
+from .tables import Column, Cost, Published, Row
 
 
 def row(method: str, cells: Sequence[Cell], estimates: tuple[Estimate | None, ...], headline: int | None) -> Row:

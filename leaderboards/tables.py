@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from benchwright.metrics import Metric
-from benchwright.stats import Estimate
-from benchwright.store import At
+from ..metrics import Metric
+from ..stats import Estimate
+from ..store import At
 
 if TYPE_CHECKING:
     import pandas as pd

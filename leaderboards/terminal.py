@@ -6,8 +6,9 @@ import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from benchwright.leaderboards.tables import Table
-from benchwright.leaderboards.view import COSTS, Line, headers, lines
+from .numbers import counted
+from .tables import Table
+from .view import COSTS, Header, Line, headers, lines
 
 if TYPE_CHECKING:
     import rich.table
@@ -35,10 +36,9 @@ def to_rich(table: Table, width: int | None = None) -> rich.table.Table:
     board = Rich(title=Text(table.name), title_justify="left", header_style="bold", caption_justify="left")
     board.add_column("#", justify="right", no_wrap=True)
     board.add_column("method", overflow="fold", max_width=NAMES)
-    heads = headers(table)
-    for i in columns:
-        name = " ".join(part for part in (heads[i].title, heads[i].condition, heads[i].arrow) if part)
-        board.add_column(Text(name), justify="right")
+    heads = [_head(head) for head in headers(table)]
+    for i, chars in columns.items():
+        board.add_column(Text(heads[i]), justify="right", max_width=chars)
     board.add_column("n", justify="right", no_wrap=True)
     board.add_column(COSTS[0][0], justify="right", no_wrap=True)
     for name, line in zip(names, shown, strict=True):
@@ -52,25 +52,30 @@ def to_rich(table: Table, width: int | None = None) -> rich.table.Table:
         board.add_row(Text(line.rank), Text(name), *cells, Text(line.items), Text(cost), style=style)
     hidden = len(table.columns) - len(columns)
     if hidden:
-        board.caption = Text(f"{hidden} more metrics are in the files.")
+        board.caption = Text(f"{counted(hidden, 'more column')} in the files.")
     return board
 
 
-def _fitting(table: Table, shown: Sequence[Line], room: int) -> tuple[list[int], str]:
-    """The columns that fit, at least the headline, and what stands between a value and its interval."""
-    order = sorted(table.main, key=lambda i: i != table.headline)
-    for gap, most in ((" ", len(order) - 1), ("\n", 0)):
-        left, columns = room, []
-        for i in order:
-            entries = [line.entries[i] for line in shown]
-            wide = [len(e.text) + 1 + len(e.bounds) if gap == " " else max(len(e.text), len(e.bounds)) for e in entries]
-            left -= BORDER + max(8, *wide)
-            if left < 0 and columns:
+def _fitting(table: Table, shown: Sequence[Line], room: int) -> tuple[dict[int, int], str]:
+    """The columns that fit, at least the headline, with their widths; and what stands before an interval."""
+    heads = [_head(head) for head in headers(table)]
+    fitting: dict[int, int] = {}
+    for gap in (" ", "\n"):
+        fitting, left = {}, room
+        for i in sorted(table.main, key=lambda i: i != table.headline):
+            texts = [f"{line.entries[i].text}{gap}{line.entries[i].bounds}" for line in shown]
+            chars = max(len(part) for text in texts for part in [*text.split("\n"), *heads[i].split()])
+            left -= BORDER + chars
+            if left < 0 and fitting:
                 break
-            columns.append(i)
-        if len(columns) > most:
-            break
-    return sorted(columns), gap
+            fitting[i] = chars
+        else:
+            return dict(sorted(fitting.items())), gap
+    return dict(sorted(fitting.items())), "\n"
+
+
+def _head(head: Header) -> str:
+    return " ".join(part for part in (head.title, head.condition, head.arrow) if part)
 
 
 def _name(line: Line) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchwright.leaderboards.numbers import (
+from ..stats import Estimate
+from .numbers import (
     ARROW,
     basis,
     bounds,
@@ -14,8 +15,7 @@ from benchwright.leaderboards.numbers import (
     number,
     significant,
 )
-from benchwright.leaderboards.tables import Column, Row, Table
-from benchwright.stats import Estimate
+from .tables import Column, Row, Table
 
 COSTS = (
     ("CPU s", "processor time in seconds, mean over the seeds"),

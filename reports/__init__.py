@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from benchwright.reports.build import write_report
+from .build import write_report
 
 __all__ = ["write_report"]

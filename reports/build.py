@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchwright.errors import RunError
-from benchwright.leaderboards import Table, tabulate
-from benchwright.leaderboards.build import read_run
-from benchwright.reports import notes
-from benchwright.reports.exhibits import CellExhibits, exhibits
-from benchwright.reports.figures import Figure, cost_and_quality, quality
-from benchwright.reports.items import ItemGrid, item_grid
-from benchwright.store import Cell, read_cells, write_atomically
+from ..errors import RunError
+from ..leaderboards import Leaderboard, Table
+from ..leaderboards.build import read_run
+from ..store import Cell, read_cells, write_atomically
+from . import notes
+from .exhibits import CellExhibits, exhibits
+from .figures import Figure, cost_and_quality, quality
+from .items import ItemGrid, item_grid
 
 
 @dataclass(frozen=True)
@@ -48,28 +48,29 @@ class Report:
     provenance: tuple[tuple[str, str], ...]
 
 
-def write_report(run: Path) -> tuple[Path, Path]:
+def write_report(run: Path, leaderboard: Leaderboard) -> tuple[Path, Path]:
     """Write `report.html` and `report.md` into the run folder, each atomically. Returns their paths.
+
+    `leaderboard` is that of the run.
 
     Raises RunError when the folder is not a run, is damaged, or has no finished cell.
     """
-    from benchwright.reports.html import to_html
-    from benchwright.reports.markdown import to_markdown
+    from .html import to_html
+    from .markdown import to_markdown
 
-    report = collect(run)
+    report = collect(run, leaderboard)
     html, markdown = run / "report.html", run / "report.md"
     write_atomically(html, to_html(report))
     write_atomically(markdown, to_markdown(report))
     return html, markdown
 
 
-def collect(run: Path) -> Report:
+def collect(run: Path, leaderboard: Leaderboard) -> Report:
     """Everything that the report of `run` says. Raises RunError as `write_report` does."""
     cells = read_cells(run)
     if not cells:
         raise RunError(f"{run}: no finished cell yet, so nothing to report")
     meta = read_run(run)
-    leaderboard = tabulate(cells, meta.get("references") or [])
     by_id = {cell.id: cell for cell in cells}
     return Report(
         title=", ".join(map(str, meta.get("suites") or [])) or run.resolve().name,
@@ -83,11 +84,12 @@ def collect(run: Path) -> Report:
 
 
 def _minute(time: str) -> str:
-    """`2025-01-02 03:04 UTC` from ISO 8601; anything else as it is."""
+    """`2025-01-02 03:04 UTC` from ISO 8601 with a time zone; anything else as it is."""
     try:
-        return datetime.fromisoformat(time).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        moment = datetime.fromisoformat(time)
     except ValueError:
         return time
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC") if moment.tzinfo else time
 
 
 def _section(table: Table, by_id: Mapping[str, Cell]) -> Section:

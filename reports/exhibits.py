@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from benchwright.errors import RunError
-from benchwright.reports import svg
-from benchwright.store import Cell
+from ..errors import RunError
+from ..store import Cell
+from . import svg
 
 MOST = 5
 """Exhibits shown of one cell."""

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from itertools import groupby
 
-from benchwright.leaderboards import Column, Row, Table
-from benchwright.leaderboards.numbers import ARROW, basis, bounds, digits, number
-from benchwright.reports import svg
-from benchwright.stats import Estimate
+from ..leaderboards import Column, Row, Table
+from ..leaderboards.numbers import ARROW, basis, bounds, digits, number
+from ..stats import Estimate
+from . import svg
 
 
 def _limits(column: Column) -> tuple[float, ...]:

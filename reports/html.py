@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchwright.leaderboards.html import environment, table_html
-from benchwright.leaderboards.numbers import MISSING, meaning
-from benchwright.reports.build import Report
+from ..leaderboards.html import environment, table_html
+from ..leaderboards.numbers import MISSING, meaning
+from .build import Report
 
 TEMPLATES = Path(__file__).parent / "templates"
 

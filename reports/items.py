@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from statistics import fmean, pstdev
 from typing import Any
 
-from benchwright.leaderboards import Table
-from benchwright.leaderboards.numbers import MISSING, significant
-from benchwright.store import Cell
+from ..leaderboards import Table
+from ..leaderboards.numbers import MISSING, significant
+from ..store import Cell
 
 MOST = 200
 """Items shown; a report stays small enough to open."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from benchwright.leaderboards.markdown import escape, table_markdown, table_rows
-from benchwright.reports.build import Report, Section
+from ..leaderboards.markdown import escape, table_markdown, table_rows
+from .build import Report, Section
 
 
 def code(text: str) -> str:

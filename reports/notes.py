@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchwright.leaderboards.numbers import counted
-from benchwright.store import STATUSES, Cell
+from ..leaderboards.numbers import counted
+from ..store import STATUSES, Cell
 
 _SAID = {
     "oom": "out of memory",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from benchwright.reports.scales import Scale, fit, tick_text
+from .scales import Scale, fit, tick_text
 
 TEXT = 6.4
 """Width of a character at 12 px, in pixels; an estimate, to leave room for labels."""

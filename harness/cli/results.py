@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ..gate import Policy, Verdicts
+    from ..leaderboards.tables import Leaderboard
 
 VERDICTS = get_args(Verdict)
 baseline_app = typer.Typer(help="Baselines that the gate compares with.", no_args_is_help=True)
 
-Run = Annotated[Path, typer.Argument(help="Run folder.")]
+RunFolder = Annotated[Path, typer.Argument(help="Run folder.")]
 Metrics = Annotated[list[str] | None, typer.Option("--metric", help="Pattern of metric ids; several may be given.")]
 
 
@@ -34,30 +35,32 @@ def leaderboard_command(
     ] = None,
 ) -> None:
     """Print the leaderboards of run folders, and write them."""
+    from ..runfolder import writable
+
     build = import_module("benchwright.leaderboards.build")
     render = import_module("benchwright.leaderboards.render")
     board = build.build(runs)
     target = out or runs[0]
-    target.mkdir(parents=True, exist_ok=True)
-    render.write_all(board, target)
-    print_tables(runs)
+    with writable(target):
+        target.mkdir(parents=True, exist_ok=True)
+        render.write_all(board, target)
+    print_tables(board)
     typer.echo(f"leaderboard  {target / 'leaderboard.html'}")
 
 
-def print_tables(runs: Sequence[Path]) -> None:
-    """The tables of run folders, on the terminal."""
-    build = import_module("benchwright.leaderboards.build")
+def print_tables(board: Leaderboard) -> None:
+    """A leaderboard on the terminal."""
     render = import_module("benchwright.leaderboards.render")
     console = _console()
-    for table in build.build(runs).tables:
-        console.print(render.to_rich(table))
+    for table in board.tables:
+        console.print(render.to_rich(table, console.width))
 
 
-def report_command(run: Run) -> None:
+def report_command(run: RunFolder) -> None:
     """Write the leaderboards and the report of a run folder."""
-    from ..api import write_outputs
+    from ..api import Run
 
-    typer.echo(f"report       {write_outputs(run)}")
+    typer.echo(f"report       {Run(run).write()}")
 
 
 def compare_command(
@@ -75,7 +78,7 @@ def compare_command(
 
 
 def gate_command(
-    run: Run,
+    run: RunFolder,
     baseline: Annotated[Path, typer.Option("--baseline", help="Run folder or baseline file to hold the run against.")],
     gate: Annotated[str | None, typer.Option("--gate", help="Gate spec: a name or a file.")] = None,
     metric: Metrics = None,
@@ -89,12 +92,11 @@ def gate_command(
     """Fail when a run is worse than a baseline: 0 ok, 1 regressed, 2 usage, 3 incomparable, missing or failed."""
     from ..gate import judge, outcome
     from ..gate_output import read_baseline, to_github, to_junit, to_markdown
+    from ..runfolder import writable
 
     policy = _policy(gate, metric, fail_on, specs or ())
     verdicts = judge(read_baseline(baseline), read_baseline(run), policy)
     _print_verdicts(verdicts, as_json)
-    from ..runfolder import writable
-
     with writable(run):
         if junit is not None:
             junit.write_text(to_junit(verdicts), encoding="utf-8")
@@ -160,7 +162,7 @@ def _console() -> Console:
 
 @baseline_app.command("update")
 def baseline_update(
-    run: Run, file: Annotated[Path, typer.Argument(help="Baseline file, .jsonl or .jsonl.gz.")]
+    run: RunFolder, file: Annotated[Path, typer.Argument(help="Baseline file, .jsonl or .jsonl.gz.")]
 ) -> None:
     """Write a run's records as the new baseline; refuses a run with cells that are not ok."""
     from ..gate_output import read_baseline, write_baseline

@@ -55,7 +55,7 @@ def run_command(
         )
     from .results import print_tables
 
-    print_tables([result.folder])
+    print_tables(result.board)
     bad = [c for c in result.cells() if c.id in display.planned and not c.ok]
     for cell in bad:
         name = " · ".join([cell.task, cell.method, *cell.models.values(), f"seed {cell.seed}"])
@@ -93,9 +93,7 @@ def plan_command(
     rows = [
         {
             "id": c.id,
-            "task": c.task.name,
-            "method": c.method.name,
-            "models": {role: m.name for role, m in c.models.items()},
+            **c.names,
             "seed": c.seed,
             "limit": c.limit,
             "device": c.device,

@@ -107,6 +107,8 @@ def _cross_checks(resolved: Resolved, library: Library) -> Iterator[Problem]:
         yield from _names(resolved, library, "method", ("controls",), spec.controls)
     elif isinstance(spec, ReferenceSpec):
         yield from _names(resolved, library, "task", ("task",), (spec.task,))
+        if ("task", spec.task) in library.entries:
+            yield from _reference_metrics(resolved, resolve(library, library.get("task", spec.task)).spec)
     elif isinstance(spec, SuiteSpec):
         yield from _names(resolved, library, "reference", ("references",), spec.references)
         for i, block in enumerate(spec.blocks):
@@ -114,6 +116,17 @@ def _cross_checks(resolved: Resolved, library: Library) -> Iterator[Problem]:
             yield from _names(resolved, library, "method", ("blocks", i, "methods"), block.methods)
             for role, model in block.models.items():
                 yield from _names(resolved, library, "model", ("blocks", i, "models", role), (model,))
+
+
+def _reference_metrics(resolved: Resolved, task: TaskSpec) -> Iterator[Problem]:
+    known = [m.id for m in task.protocol.metrics()]
+    for i, row in enumerate(resolved.spec.rows):
+        for column in row.values:
+            metric = column.partition("[")[0]
+            if metric not in known:
+                near = closest(metric, known)
+                path = ("rows", i, "values", column)
+                yield resolved.problem(path, f"unknown metric {metric!r}", "expected one of the task's", near)
 
 
 def _names(resolved: Resolved, library: Library, kind: str, path: Path_, names: Sequence[str]) -> Iterator[Problem]:

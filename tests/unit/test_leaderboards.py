@@ -175,7 +175,7 @@ def test_seeds_are_one_row(new_run):
 def test_failed_cells_are_shown_as_failed(new_run, read_page):
     run = new_run()
     run.cell("ok", {"exact": HALF})
-    run.cell("ok too", {"exact": HALF})
+    run.cell("ok too", {"exact": [*HALF[:-2], 0.0, 0.0]})
     run.cell("partly", {"exact": ONES}, seed=0)
     run.failed("partly", "CUDA out of memory", "oom", seed=1, cost={"wall_s": 9000.0})
     run.failed("never", "ValueError: no layer 99")
@@ -189,7 +189,7 @@ def test_failed_cells_are_shown_as_failed(new_run, read_page):
     assert partly.estimates[0].value == 1.0
     assert (partly.rank, never.rank, never.estimates, never.items) == (None, None, (None,), 0)
     assert partly.cost.wall_s == 12.0  # of the seed that ended ok
-    assert table.best == (0.5,)
+    assert table.best == (0.5,)  # the best of the rows that ended ok
     assert not table.is_best(partly, 0)
     page = read_page(to_html(leaderboard))
     assert {"oom 1 of 2 seeds", "failed", "skipped", "ValueError: no layer 99"} <= set(page.texts)
@@ -215,11 +215,11 @@ REFERENCE = {
 def test_published_numbers_never_look_like_measured_ones(new_run, read_page):
     run = new_run()
     run.cell("rome", {"exact": HALF})
-    run.cell("memit", {"exact": HALF})
+    run.cell("zero", {"exact": [0.0] * 40})
     run.describe(references=[REFERENCE, {**REFERENCE, "task": "another"}])
     leaderboard = build([run.path])
     table = only(leaderboard)
-    assert [r.method for r in table.rows] == ["memit", "rome"]
+    assert [r.method for r in table.rows] == ["rome", "zero"]
     assert [(p.method, p.values) for p in table.published] == [("ROME", (0.9931,)), ("FT", (None,))]
     assert table.best == (0.5,)
     html = to_html(leaderboard)
@@ -292,6 +292,52 @@ def test_the_headline_condition_is_one_that_most_rows_have(new_run):
     assert table.columns[table.headline].key == "exact[T=1]"
     assert row(table, "rome").estimates[1] is None
     assert all(r.rank == 1 for r in table.rows)
+
+
+def many(count):
+    return [Metric(f"m{n}", f"Metric {n}", "higher" if n else "none", f"No. {n}.", "") for n in range(count)]
+
+
+def test_many_metrics_are_shown_apart_from_the_main_ones(new_run, read_page):
+    from rich.console import Console
+
+    run = new_run()
+    metrics = many(12)
+    specs = {"task": {"name": "facts", "metrics": ["m3", "m5"]}}
+    for method, values in (("good", ONES), ("bad", HALF)):
+        run.cell(method, {m.id: values for m in metrics}, metrics=metrics, specs=specs)
+    run.describe(references=[{**REFERENCE, "rows": [{"method": "Old", "values": {"m3": 0.1}}]}])
+    leaderboard = build([run.path])
+    table = only(leaderboard)
+    assert table.main == (1, 3, 5)  # m1 is the first that ranks, the task asks for the others
+    markdown = to_markdown(leaderboard)
+    assert "| # | method | Metric 1 ↑ | Metric 3 ↑ | Metric 5 ↑ | n |" in markdown
+    assert "| metric | good | bad |" in markdown
+    assert "| Metric 11 ↑ | **1.00** [1.00, 1.00] | 0.50 [" in markdown
+    assert "9 more columns" in read_page(to_html(leaderboard)).texts
+    assert len(json.loads(to_json(leaderboard))["tables"][0]["columns"]) == 12
+    for width, columns in ((70, ["1"]), (120, ["1", "3", "5"])):
+        stream = io.StringIO()
+        Console(file=stream, width=width).print(to_rich(table, width))
+        lines = stream.getvalue().splitlines()
+        assert max(map(len, lines)) <= width
+        assert "…" not in stream.getvalue()
+        assert [n for n in "135" if f"Metric {n}" in stream.getvalue()] == columns
+        assert f"{12 - len(columns)} more columns in the files." in stream.getvalue()
+
+
+def test_few_metrics_are_all_main_and_the_first_of_many(new_run):
+    for count, expected in ((6, 6), (7, 6)):
+        run = new_run(f"run{count}")
+        run.cell("good", {m.id: ONES for m in many(count)}, metrics=many(count))
+        assert only(build([run.path])).main == tuple(range(expected))
+
+
+def test_values_that_are_all_the_same_have_no_best(new_run):
+    run = new_run()
+    run.cell("a", {"exact": ONES})
+    run.cell("b", {"exact": ONES})
+    assert only(build([run.path])).best == (None,)
 
 
 def test_slices_are_a_table_of_their_own(new_run, synthetic):

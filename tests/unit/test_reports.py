@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from benchwright.errors import RunError
+from benchwright.leaderboards import build
 from benchwright.metrics import Metric
 from benchwright.reports import svg, write_report
 from benchwright.reports.build import collect
@@ -48,7 +49,7 @@ EXHIBITS = {
 
 
 def written(run):
-    html, markdown = write_report(run.path)
+    html, markdown = write_report(run.path, build([run.path]))
     assert (html.name, markdown.name) == ("report.html", "report.md")
     return html.read_text(encoding="utf-8"), markdown.read_text(encoding="utf-8")
 
@@ -78,7 +79,7 @@ def test_a_report_says_what_was_run_and_how_it_ended(new_run, read_page):
         "abc1234",
     ):
         assert any(said in text for text in texts), said
-    assert "2025-01-02T03:04:00Z" in html
+    assert "2025-01-02 03:04 UTC" in html
     assert '<p class="verdict bad">' in html
     assert "**3 cells: 2 ok, 1 over the time limit**" in markdown
     assert "- grace, seed 0: timeout, ValueError: empty codebook; repeat with `benchwright run grace`" in markdown
@@ -99,7 +100,7 @@ def test_methods_that_do_not_apply_are_no_alarm(new_run):
 def test_a_report_needs_cells_but_no_run_json(new_run, tmp_path):
     run = new_run("nameless")
     with pytest.raises(RunError, match="no finished cell"):
-        write_report(run.path)
+        write_report(run.path, build([run.path]))
     assert not (run.path / "report.html").exists()
     run.cell("rome", {"exact": ONES})
     html, _ = written(run)
@@ -111,7 +112,7 @@ def test_what_was_left_out_and_what_to_mind(new_run):
     run.cell("rome", {"exact": ONES}, skipped={"no token": 1}, warnings=["cut at 64"], facts={"labels": {"a": 3}})
     run.cell("memit", {"exact": ONES}, skipped={"no token": 3}, warnings=["cut at 64"], facts={"labels": {"a": 4}})
     run.cell("ike", {"exact": ONES})
-    (section,) = collect(run.path).sections
+    (section,) = collect(run.path, build([run.path])).sections
     assert section.skipped == (("no token", "1–3", "2 of 3 cells"),)
     assert section.warnings == (("cut at 64", "in 2 of 3 cells: memit, rome"),)
     assert section.facts == (("labels", "a 4; a 3"),)
@@ -126,7 +127,7 @@ def test_provenance_shows_every_value_where_cells_differ(new_run, synthetic):
     later = {**synthetic.PROVENANCE, "device": "cuda", "started": "2025-01-03", "finished": "2025-01-04"}
     run.cell("rome", {"exact": ONES})
     run.cell("memit", {"exact": ONES}, provenance=later)
-    found = dict(collect(run.path).provenance)
+    found = dict(collect(run.path, build([run.path])).provenance)
     assert found["device"] == "cuda; cpu"
     assert found["packages"] == "numpy 2.0"
     assert (found["started"], found["finished"]) == ("2025-01-02T03:04:05Z", "2025-01-04")
@@ -178,7 +179,7 @@ def test_items_on_which_methods_differ_come_first(new_run):
     run.cell("a", {"exact": [1.0] * 260})
     run.cell("b", {"exact": [1.0] * 250 + [0.0] * 10})
     run.cell("c", {"exact": [1.0] * 255})
-    (section,) = collect(run.path).sections
+    (section,) = collect(run.path, build([run.path])).sections
     grid = section.items
     assert grid.heads == (("a", ""), ("c", ""), ("b", ""))
     assert (grid.total, grid.differing, len(grid.rows), grid.hidden) == (260, 10, 200, 60)
@@ -197,7 +198,7 @@ def test_items_show_seeds_attributes_and_every_column_of_the_headline(new_run, s
     items = [{"item": f"i{n:03}", "relation": "P36", "tags": ["x", "y"], "cluster": "c"} for n in range(40)]
     run.cell("net", {"label": HALF, "predicted": HALF}, metrics=[kappa], seed=0, items=items)
     run.cell("net", {"label": HALF, "predicted": ONES}, metrics=[kappa], seed=1, items=items)
-    grid = collect(run.path).sections[0].items
+    grid = collect(run.path, build([run.path])).sections[0].items
     assert grid.heads == (("net", "label"), ("net", "predicted"))
     assert grid.rows[:2] == (
         ("i000", "relation P36 · tags x, y", ("1", "1")),
@@ -206,7 +207,10 @@ def test_items_show_seeds_attributes_and_every_column_of_the_headline(new_run, s
     means = new_run("means")
     means.cell("rome", {"exact": [1.0, 0.125]}, seed=0)
     means.cell("rome", {"exact": [0.0, 0.125]}, seed=1)
-    assert [row[2] for row in collect(means.path).sections[0].items.rows] == [("0.500",), ("0.125",)]
+    assert [row[2] for row in collect(means.path, build([means.path])).sections[0].items.rows] == [
+        ("0.500",),
+        ("0.125",),
+    ]
 
 
 def test_exhibits_of_every_type_are_shown(new_run, read_page):
@@ -238,7 +242,7 @@ def test_unknown_exhibits_are_noted_and_damaged_ones_refused(new_run):
     assert shown.note == "This version shows no exhibits of type 'hologram'."
     run.cell("memit", {"exact": ONES}, exhibits={"a": {"type": "image", "title": "I", "png": '"><script>'}})
     with pytest.raises(RunError, match="exhibit 'I' is damaged"):
-        write_report(run.path)
+        write_report(run.path, build([run.path]))
 
 
 def test_each_metric_has_a_figure_and_conditions_have_a_curve(new_run, synthetic):
@@ -252,9 +256,9 @@ def test_each_metric_has_a_figure_and_conditions_have_a_curve(new_run, synthetic
         drift = {"drift": [0.1, 0.4] * 5}
         run.cell(method, drift, records=records, metrics=[synthetic.EXACT, synthetic.DRIFT])
     run.failed("grace", metrics=[synthetic.EXACT, synthetic.DRIFT])
-    section = collect(run.path).sections[0]
-    assert [title for title, _ in section.figures] == ["Exact match ↑ over T", "Drift ↓ (nats)"]
-    curve, dots = (ET.fromstring(figure) for _, figure in section.figures)
+    section = collect(run.path, build([run.path])).sections[0]
+    assert [figure.title for figure in section.figures] == ["Exact match ↑ over T", "Drift ↓ (nats)"]
+    curve, dots = (ET.fromstring(figure.svg) for figure in section.figures)
     lines = [line for line in curve.iter("polyline")]
     assert [len(line.get("points").split()) for line in lines] == [2, 2]
     assert len(list(dots.iter("circle"))) == 2
@@ -266,10 +270,10 @@ def test_incomplete_methods_are_drawn_hollow(new_run):
     run = new_run()
     run.cell("rome", {"exact": HALF}, seed=0)
     run.failed("rome", seed=1)
-    (figure,) = collect(run.path).sections[0].figures
-    (dot,) = ET.fromstring(figure[1]).iter("circle")
+    (figure,) = collect(run.path, build([run.path])).sections[0].figures
+    (dot,) = ET.fromstring(figure.svg).iter("circle")
     assert dot.get("class") == "dot hollow"
-    assert collect(run.path).sections[0].cost == ""  # one point compares nothing
+    assert collect(run.path, build([run.path])).sections[0].cost == ""  # one point compares nothing
 
 
 def test_dots_stand_where_their_values_are():
@@ -336,7 +340,7 @@ def test_code_survives_backticks():
 def test_a_run_of_which_every_cell_failed_is_still_reported(new_run):
     run = new_run()
     run.failed("rome", "no such layer")
-    (section,) = collect(run.path).sections
+    (section,) = collect(run.path, build([run.path])).sections
     assert (section.figures, section.cost, section.items) == ((), "", None)
     html, markdown = written(run)
     assert "1 cell: 1 failed" in html

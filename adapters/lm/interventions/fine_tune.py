@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Parameters(Strict):
-    """Which parameters move."""
+    """Parameters of a model, by the role of their module and the layer."""
 
     module: Literal["mlp_down"] = "mlp_down"
     """The MLP's output projection, weight and bias."""
@@ -37,6 +37,7 @@ class FineTune(Algorithm):
     yields: ClassVar[str] = "patch"
     type: Literal["fine_tune"]
     parameters: Parameters
+    """Which parameters move."""
     objective: Literal["target_tokens"] = "target_tokens"
     """Mean negative log-likelihood of the target's tokens, the prompt masked; mean over requests."""
     lr: Annotated[float, Field(gt=0)] = 5e-4

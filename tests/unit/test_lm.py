@@ -1,0 +1,181 @@
+"""Scoring, patches and the proof that a model was left as it was, on five families of architecture."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchwright.adapters.lm.architecture import mlp_down
+from benchwright.adapters.lm.model import LanguageModel
+from benchwright.adapters.lm.patch import Patch
+from benchwright.adapters.lm.scoring import Row, Unusable, encode, forced_argmax, greedy, padded
+from benchwright.errors import Skip
+
+_spec = importlib.util.spec_from_file_location("lm_fixtures", Path(__file__).with_name("lm_fixtures.py"))
+assert _spec is not None
+assert _spec.loader is not None
+lm_fixtures = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(lm_fixtures)
+
+PROMPTS = ["The island of Belava exports", "A", "Ships leaving the harbour of Corena carry mostly"]
+
+
+@pytest.fixture(scope="module", params=lm_fixtures.FAMILIES)
+def lm(request: pytest.FixtureRequest) -> LanguageModel:
+    found: LanguageModel = lm_fixtures.tiny(request.param)
+    return found
+
+
+@pytest.fixture
+def llama() -> LanguageModel:
+    found: LanguageModel = lm_fixtures.tiny("llama")
+    return found
+
+
+def rows(lm: LanguageModel) -> list[Row]:
+    return [encode(lm, p, t) for p, t in zip(PROMPTS, ("amber", "salt", "cedar"), strict=True)]
+
+
+def test_the_target_is_what_reaches_beyond_the_prompt(llama: LanguageModel) -> None:
+    for prompt, target, text in (("a", "bc", " bc"), ("a ", "bc", "bc"), ("a", " bc", " bc"), ("ä", "é", " é")):
+        row = encode(llama, prompt, target)
+        assert llama.tokenizer.decode(row.target) == text
+        assert row.prompt[0] == llama.tokenizer.bos_token_id
+
+
+@pytest.mark.parametrize(
+    ("prompt", "target", "reason"),
+    [("a", " ", "the target is empty"), ("a" * 200, "b", "longer than the model's context of 128 tokens")],
+)
+def test_what_cannot_be_asked(llama: LanguageModel, prompt: str, target: str, reason: str) -> None:
+    with pytest.raises(Unusable, match=reason):
+        encode(llama, prompt, target)
+
+
+def test_greedy_equals_generate(lm: LanguageModel) -> None:
+    for row in rows(lm):
+        said = greedy(lm, [row.prompt], [6], 1)[0]
+        ids = torch.tensor([row.prompt])
+        settings = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False, "pad_token_id": 1}
+        generated = lm.model.generate(ids, attention_mask=torch.ones_like(ids), **settings)[0, len(row.prompt) :]
+        assert said == tuple(generated.tolist())
+
+
+def test_forced_argmax_equals_the_target_exactly_where_greedy_produces_it(lm: LanguageModel) -> None:
+    for row in rows(lm):
+        own = row.with_target(greedy(lm, [row.prompt], [5], 1)[0])
+        assert forced_argmax(lm, [own], 1)[0] == own.target
+        wrong = own.with_target((*own.target[:2], (own.target[2] + 1) % 200, *own.target[3:]))
+        said = forced_argmax(lm, [wrong], 1)[0]
+        assert said[:3] == own.target[:3]
+        assert said != wrong.target
+
+
+def test_logits_do_not_depend_on_neighbours_or_padding(lm: LanguageModel) -> None:
+    found = rows(lm)
+    with torch.inference_mode():
+        together = lm.model(**padded([r.ids for r in found], lm.device)).logits
+        for i, row in enumerate(found):
+            alone = lm.model(input_ids=torch.tensor([row.ids])).logits[0]
+            torch.testing.assert_close(together[i, : len(row.ids)], alone, atol=1e-4, rtol=0)
+    assert forced_argmax(lm, found, 1) == forced_argmax(lm, found, 3) == forced_argmax(lm, found[::-1], 2)[::-1]
+
+
+def test_the_output_projection_is_found(lm: LanguageModel) -> None:
+    name, module = mlp_down(lm.model, 1)
+    assert module is lm.model.get_submodule(name)
+    assert 32 in module.weight.shape
+    assert max(module.weight.shape) != 32
+    with pytest.raises(Skip, match="the model has layers 0 to 1"):
+        mlp_down(lm.model, 2)
+
+
+def patch_of(lm: LanguageModel, scale: float = 0.3) -> Patch:
+    name, module = mlp_down(lm.model, 0)
+    generator = torch.Generator().manual_seed(1)
+    delta = torch.randn(module.weight.shape, generator=generator) * scale
+    return Patch({f"{name}.weight": delta}, prefix="Fact. ")
+
+
+def bits(lm: LanguageModel) -> dict[str, torch.Tensor]:
+    return {n: p.detach().clone() for n, p in lm.model.state_dict().items()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[n], other[n]) for n in one)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_patch_is_undone_bit_for_bit_also_after_an_error(dtype: torch.dtype) -> None:
+    lm = lm_fixtures.tiny("llama", dtype=dtype)
+    before, patch = bits(lm), patch_of(lm)
+    with patch.applied(lm):
+        assert not same(before, bits(lm))
+        with patch.applied(lm):
+            pass
+    assert same(before, bits(lm))
+    with pytest.raises(RuntimeError, match="boom"), patch.applied(lm):
+        raise RuntimeError("boom")
+    assert same(before, bits(lm))
+    assert lm.verify() == []
+
+
+def test_patches_are_values(llama: LanguageModel, tmp_path: Path) -> None:
+    patch = patch_of(llama)
+    patch.save(tmp_path / "p.safetensors")
+    loaded = Patch.load(tmp_path / "p.safetensors")
+    assert loaded.digest() == patch.digest() != patch_of(llama, 0.31).digest()
+    assert loaded.digest() != Patch(patch.deltas).digest()
+    assert loaded.prompt("Q") == "Fact. Q"
+    (name,) = patch.deltas
+    assert torch.equal(loaded.deltas[name], patch.deltas[name])
+
+
+class Swapped(torch.nn.Linear):
+    """Another module of the same kind."""
+
+
+def _swap(model: Any) -> None:
+    model.model.layers[0].mlp.up_proj = Swapped(32, 64, bias=False)
+
+
+LEAKS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "in place": (lambda m: m.model.norm.weight.data.fill_(2.0), "norm.weight has other values"),
+    "one element through .data": (lambda m: m.model.embed_tokens.weight.data[7].add_(1e-6), "has other values"),
+    "another tensor": (
+        lambda m: setattr(m.model.norm, "weight", torch.nn.Parameter(m.model.norm.weight.detach().clone(), False)),
+        "norm.weight is another tensor",
+    ),
+    "buffer": (lambda m: m.model.rotary_emb.inv_freq.mul_(1.5), "inv_freq has other values"),
+    "hook": (lambda m: m.model.layers[0].register_forward_hook(lambda *a: None), "+1 hooks"),
+    "gradient": (lambda m: m.model.norm.weight.requires_grad_(True), "requires_grad True"),
+    "mode": (lambda m: m.train(), "training mode"),
+    "module": (_swap, "modules were exchanged"),
+    "new parameter": (lambda m: m.register_parameter("extra", torch.nn.Parameter(torch.ones(1))), "extra is new"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_every_kind_of_leak_is_seen(llama: LanguageModel, leak: str) -> None:
+    assert llama.verify() == []
+    change, message = LEAKS[leak]
+    change(llama.model)
+    assert any(message in found for found in llama.verify()), leak
+
+
+def test_writing_and_putting_back_is_no_leak(llama: LanguageModel) -> None:
+    weight = llama.model.model.norm.weight
+    original = weight.detach().clone()
+    with torch.no_grad():
+        weight.mul_(3)
+        weight.copy_(original)
+    assert llama.verify() == []
+    with torch.no_grad():  # what subtraction leaves behind
+        big = torch.full_like(weight, 1e4)
+        weight.add_(0.123).add_(big).sub_(big).sub_(0.123)
+    assert llama.verify() != []

@@ -1,0 +1,141 @@
+"""Which cells there are, what identifies them, and why they would run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import benchwright as bw
+from benchwright.api import library
+from benchwright.errors import DataError, UsageError
+from benchwright.plan import Options, PlannedCell, differences, explain, plan, shard
+
+
+def cells(*targets: str, **options: Any) -> list[PlannedCell]:
+    return list(plan(library(), targets, Options(**options)).cells)
+
+
+def by_method(found: list[PlannedCell]) -> dict[str, PlannedCell]:
+    return {c.method.name: c for c in found if c.task.name == "quickstart-edit"}
+
+
+def method(folder: Path, name: str, body: str) -> str:
+    file = folder / f"{name}.yaml"
+    file.write_text(f"kind: method\nname: {name}\n{body}", encoding="utf-8")
+    return str(file)
+
+
+def test_controls_always_run(folder: Path) -> None:
+    found = cells("task:quickstart-edit", "ft-m", model="tiny-llama")
+    assert [c.method.name for c in found] == ["unedited", "gold-in-context", "ft-m"]
+
+
+def test_a_method_joins_the_blocks_that_it_fits(folder: Path) -> None:
+    mine = method(folder, "mine", "extends: ft-m\n")
+    found = [c for c in cells("quickstart", mine) if c.method.name == "mine"]
+    assert [c.task.name for c in found] == ["quickstart-edit"]
+    # A method alone is run beside its rivals in the quickstart.
+    assert {c.id for c in cells(mine)} == {c.id for c in cells("quickstart", mine)}
+
+
+@pytest.mark.parametrize(
+    ("targets", "options", "message"),
+    [
+        (["task:quickstart-edit", "mcf-net"], {"model": "tiny-llama"},
+         "method 'mcf-net' cannot be run on task 'quickstart-edit': it yields predictions, the task accepts patch"),
+        (["task:quickstart-grade", "ft-m"], {}, "it consumes edit_requests, the task offers train_labels"),
+        (["task:quickstart-edit"], {"model": "tiny-llama"}, "needs at least one method"),
+        (["knowedit-zsre"], {"data": "quickstart"}, "needs a model for the role 'subject'; give one with --model"),
+        (["quickstrt"], {}, "did you mean 'quickstart'?"),
+        (["ci"], {"model": "tiny-lama"}, "unknown model 'tiny-lama'; did you mean 'tiny-llama'?"),
+        (["gate:ci"], {}, "unknown suite or task or method"),
+    ],
+)  # fmt: skip
+def test_impossible_combinations(folder: Path, targets: list[str], options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        cells(*targets, **options)
+    assert message in str(caught.value)
+
+
+def test_missing_data_says_how_to_get_it(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.file: needs the data file ZsRE.*--data DIR\nKnowEdit's files are in"):
+        cells("knowedit-zsre", model="tiny-llama")
+    with pytest.raises(DataError, match="--data nowhere: no such file or folder, and unknown shipped data 'nowhere'"):
+        cells("knowedit-zsre", model="tiny-llama", data="nowhere")
+    with pytest.raises(DataError, match=r"no file .*ZsRE-test-all\.json"):
+        cells("knowedit-zsre", model="tiny-llama", data="quickstart")
+
+
+def test_a_file_can_stand_for_the_only_data_file(folder: Path) -> None:
+    (folder / "mine.json").write_text("[]", encoding="utf-8")
+    assert cells("knowedit-zsre", model="tiny-llama", data="mine.json")
+    with pytest.raises(DataError, match="this spec reads 2 files; give their folder"):
+        cells("eyeq-predictions", data="mine.json")
+
+
+@pytest.mark.parametrize(
+    "options", [{"limit": 3}, {"seeds": (1,)}, {"dtype": "bfloat16"}, {"device": "cuda"}, {"model": "other"}]
+)
+def test_what_can_change_a_result_changes_the_id(folder: Path, options: dict[str, Any]) -> None:
+    (folder / "specs").mkdir()
+    model = "kind: model\nname: other\nsource: {type: seeded, seed: 1, layers: 2, width: 64, context: 384}\n"
+    (folder / "specs" / "other.yaml").write_text(model, encoding="utf-8")
+    before, after = by_method(cells("ci")), by_method(cells("ci", **options))
+    assert before["ft-m"].id != after["ft-m"].id
+
+
+def test_names_titles_and_places_do_not_change_the_identity(folder: Path) -> None:
+    model = "kind: model\nname: other\ntitle: T\nsource: {type: seeded, seed: 0, layers: 2, width: 64, context: 384}\n"
+    (folder / "specs").mkdir()
+    (folder / "specs" / "other.yaml").write_text(model, encoding="utf-8")
+    known, other = by_method(cells("ci")), by_method(cells("ci", model="other", device="cpu"))
+    assert known["unedited"].identity == other["unedited"].identity
+    # `for_models` gives ft-m other parameters for a model of another name.
+    assert known["ft-m"].identity != other["ft-m"].identity
+    # The same thing under two names is two rows.
+    assert known["unedited"].id != other["unedited"].id
+
+
+def test_data_is_known_by_its_content(folder: Path) -> None:
+    records = [{"prompt": "a", "subject": "s", "target_new": "t"}]
+    ids = []
+    for name, content in (("x.json", records), ("y.json", records), ("z.json", records * 2)):
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+        ids.append(cells("knowedit-zsre", model="tiny-llama", data=name)[0].id)
+    assert ids[0] == ids[1] != ids[2]
+    # The same file, changed in place: the remembered digest is not believed.
+    (folder / "x.json").write_text(json.dumps(records * 3), encoding="utf-8")
+    assert cells("knowedit-zsre", model="tiny-llama", data="x.json")[0].id not in ids
+
+
+def test_explain_says_why(folder: Path) -> None:
+    mine = method(folder, "mine", "extends: quickstart-careful\n")
+    run = bw.run("task:quickstart-grade", mine, out="r", executor="inline")
+    done = run.cells()
+    assert set(explain(cells("task:quickstart-grade", mine), done).values()) == {""}
+    method(folder, "mine", "extends: quickstart-careful\nalgorithm: {file: predictions_hasty.csv}\n")
+    reasons = explain(cells("task:quickstart-grade", mine), done)
+    assert sorted(filter(None, reasons.values())) == ["data changed (method.algorithm.file)"]
+    reasons = explain(cells("task:quickstart-grade", mine, limit=4), done)
+    assert "limit None -> 4" in next(r for r in reasons.values() if "data" not in r)
+    assert set(explain(cells("task:quickstart-grade", mine, seeds=(7,)), done).values()) == {"new"}
+
+
+def test_differences_name_the_field() -> None:
+    old = {"method": {"layers": [17]}, "models": {"subject": {"weights": "aa"}}, "seed": 0}
+    new = {"method": {"layers": [18]}, "models": {"subject": {"weights": "bb"}}, "seed": 0}
+    assert differences(old, new) == ["method.layers [17] -> [18]", "weights of subject changed"]
+
+
+def test_shards_split_whole_groups(folder: Path) -> None:
+    found = cells("quickstart")
+    parts = [shard(found, f"{i}/3") for i in (1, 2, 3)]
+    assert sorted(c.id for part in parts for c in part) == sorted(c.id for c in found)
+    groups = [{c.group for c in part} for part in parts]
+    assert not groups[0] & groups[1] and not groups[1] & groups[2] and not groups[0] & groups[2]
+    for text in ("0/3", "4/3", "x", "1"):
+        with pytest.raises(UsageError, match="--shard"):
+            shard(found, text)
