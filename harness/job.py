@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +48,9 @@ class Part:
     """What the next part of a sequential cell continues from (`Job.state`)."""
 
     def record(self, item: str, metric: str, value: float | bool | int, **at: Any) -> None:
-        """Add one record; `at` is its condition (`T=100`)."""
+        """Add one record; `at` is its condition (`T=100`). Raises ValueError for a value that is not finite."""
+        if not math.isfinite(value):
+            raise ValueError(f"{metric} of item {item} is not finite")
         row: dict[str, Any] = {"item": item, "metric": metric, "value": float(value)}
         self.records.append({**row, "at": at} if at else row)
 

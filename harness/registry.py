@@ -12,7 +12,7 @@ import pkgutil
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache, reduce
+from functools import cache, cached_property, reduce
 from importlib import import_module, metadata
 from operator import or_
 from types import ModuleType
@@ -46,13 +46,15 @@ class Registry:
                 f"{component.group} type {name!r} is defined twice: {known.__module__} and {component.__module__}"
             )
 
+    @cached_property
     def kinds(self) -> dict[str, type[Spec]]:
         """The spec classes, their building blocks narrowed to the discovered ones."""
         return {kind: self._narrowed(kind) for kind in KINDS}
 
-    def adapter(self, kind: str) -> TypeAdapter[Any]:
-        """Validator of a resolved spec of `kind`."""
-        return TypeAdapter(self._narrowed(kind))
+    @cached_property
+    def adapters(self) -> dict[str, TypeAdapter[Any]]:
+        """Validators of resolved specs, by kind."""
+        return {kind: TypeAdapter(spec) for kind, spec in self.kinds.items()}
 
     def _narrowed(self, kind: str) -> type[Spec]:
         fields: dict[str, Any] = {}

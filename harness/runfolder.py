@@ -32,9 +32,8 @@ def writable(folder: Path) -> Iterator[None]:
             errno.ENOTDIR: "a file is in the way; choose another folder with --out",
             errno.EEXIST: "a file is in the way; choose another folder with --out",
         }
-        if error.errno in reasons:
-            raise RunError(f"{folder}: {reasons[error.errno]}") from error
-        raise
+        why = reasons.get(error.errno or 0, f"cannot be written ({error.strerror}); choose another folder with --out")
+        raise RunError(f"{folder}: {why}") from error
 
 
 @contextmanager

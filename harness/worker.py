@@ -56,8 +56,8 @@ class Bench:
 
     def _run(self, job: dict[str, Any]) -> dict[str, Any]:
         folder = Path(job["partial"])
-        task = registry().adapter("task").validate_json(json.dumps(job["task"]))
-        method = registry().adapter("method").validate_json(json.dumps(job["method"]))
+        task = registry().adapters["task"].validate_json(json.dumps(job["task"]))
+        method = registry().adapters["method"].validate_json(json.dumps(job["method"]))
         models = self._models(job)
         opened = Job(
             id=job["id"],
@@ -91,7 +91,7 @@ class Bench:
         for role, key in wanted.items():
             if key not in self.open:
                 self.emit({"event": "opening", "model": job["models"][role]["name"]})
-                spec = registry().adapter("model").validate_json(json.dumps(job["models"][role]))
+                spec = registry().adapters["model"].validate_json(json.dumps(job["models"][role]))
                 self.open[key] = spec.source.open(spec.device, spec.dtype, job["threads"])
         return {role: self.open[key] for role, key in wanted.items()}
 

@@ -8,7 +8,7 @@ import sys
 import warnings
 from typing import Any
 
-from ..errors import BenchwrightError
+from ..errors import BenchwrightError, SpecError
 
 
 def main() -> None:
@@ -19,9 +19,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     warnings.showwarning = _show_warning
     try:
-        app(standalone_mode=False)
+        # Outside of its standalone mode, what a command exits with is returned.
+        sys.exit(app(standalone_mode=False))
     except BenchwrightError as error:
-        print(f"benchwright: {error}" if "\n" not in str(error) else str(error), file=sys.stderr)
+        # The problems of specs stand alone, so that editors find the places in them.
+        print(error if isinstance(error, SpecError) else f"benchwright: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("benchwright: interrupted", file=sys.stderr)

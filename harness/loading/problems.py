@@ -28,7 +28,7 @@ def _problem(details: ErrorDetails, tree: Tree, model: type[BaseModel]) -> Probl
         name = str(path[-1])
         near = closest(name, known)
         expected = "" if near or not known else f"expected one of {', '.join(sorted(known))}"
-        return Problem(mark, dotted(path), "unknown field", expected, near)
+        return Problem(tree.keys.get(path, mark), dotted(path), "unknown field", expected, near)
     if kind == "missing":
         meaning = known.get(str(path[-1]), "")
         return Problem(mark, dotted(path), "missing", f"expected: {meaning}" if meaning else "")
@@ -73,7 +73,7 @@ def _path_in(data: Any, loc: tuple[int | str, ...]) -> Path_:
 
 
 def _place(tree: Tree, path: Path_) -> Mark:
-    """Where to point: a misspelt or wrong entry at its value (its key if the value is a block), else its parent."""
+    """Where to point: a wrong entry at its value (at its key if the value is a block), a missing one at its parent."""
     if path in tree.keys:
         key, value = tree.keys[path], tree.marks.get(path, tree.keys[path])
         return value if value.file == key.file and value.line == key.line else key

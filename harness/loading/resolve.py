@@ -72,11 +72,11 @@ def check(library: Library, entry: Entry) -> None:
 
 
 def _validated(kind: str, tree: Tree) -> tuple[AnySpec | None, list[Problem]]:
-    adapter = registry().adapter(kind)
+    adapter = registry().adapters[kind]
     try:
         return adapter.validate_json(json.dumps(tree.data)), []
     except ValidationError as error:
-        found = problems(error, tree, registry().kinds()[kind])
+        found = problems(error, tree, registry().kinds[kind])
         return None, [_with_broken_plugins(p) for p in found]
 
 

@@ -15,7 +15,7 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 def schema(kind: str) -> dict[str, Any]:
     """The partial schema of one kind, its building blocks those that were discovered."""
-    full = registry().kinds()[kind].model_json_schema()
+    full = registry().kinds[kind].model_json_schema()
     partial = _partial(full)
     loose: dict[str, Any] = {
         name: value for name, value in partial["properties"].items() if name not in ("kind", "name")

@@ -68,7 +68,7 @@ def test_an_error_in_a_parent_is_shown_in_the_parent(folder: Path) -> None:
     ("rest", "message"),
     [
         ("algorithm: {type: fine_tune, parameters: {layers: [1]}, lrr: 1}\n",
-         "m.yaml:3:62: algorithm.lrr: unknown field; did you mean 'lr'?"),
+         "m.yaml:3:57: algorithm.lrr: unknown field; did you mean 'lr'?"),
         ("algorithm: {type: fine_tune, parameters: {layers: [1, x]}}\n",
          "m.yaml:3:55: algorithm.parameters.layers.1: got 'x'; expected: a valid integer"),
         ("algorithm: {type: fine_tun}\n", "did you mean 'fine_tune'?"),
@@ -82,7 +82,7 @@ def test_an_error_in_a_parent_is_shown_in_the_parent(folder: Path) -> None:
         ("extends: ft-m\nfor_models: [1]\n", "for_models: not a map of maps"),
         ("extends: ft-m\nfor_models: {x: {algorithm: {stepps: 1}}}\n", "did you mean 'steps'?"),
         ("algorithm: {type: in_context, template: '{promt}'}\n", "cannot be filled; known: {prompt}"),
-        ("algorithm: {type: none}\ncolour: red\n", "m.yaml:4:9: colour: unknown field; expected one of"),
+        ("algorithm: {type: none}\ncolour: red\n", "m.yaml:4:1: colour: unknown field; expected one of"),
     ],
 )  # fmt: skip
 def test_problems_name_place_field_and_remedy(folder: Path, rest: str, message: str) -> None:

@@ -1,0 +1,115 @@
+"""A third party's plug-in, for tests: a protocol whose methods misbehave in every way that a cell can."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from benchwright.components import Algorithm, Data, Resource, Source, TaskProtocol
+from benchwright.errors import Skip
+from benchwright.job import Job, Part
+from benchwright.metrics import Metric
+
+
+class Counting(Data):
+    """The numbers from 0."""
+
+    yields: ClassVar[str] = "number"
+    type: Literal["counting"]
+    count: int = 6
+
+    def load(self, files: Mapping[str, Path], limit: int | None) -> list[int]:
+        return list(range(self.count))[:limit]
+
+
+class Box:
+    """A model that is a list."""
+
+    def __init__(self) -> None:
+        self.content = [1, 2, 3]
+
+    def verify(self) -> list[str]:
+        return [] if self.content == [1, 2, 3] else [f"the content is {self.content}"]
+
+    def close(self) -> None:
+        self.content = []
+
+
+class BoxSource(Source):
+    """Makes boxes."""
+
+    type: Literal["box"]
+
+    def fingerprint(self, digest_of: Any) -> str:
+        return "box"
+
+    def open(self, device: str, dtype: str, threads: int) -> Resource:
+        print("opened a box", flush=True)
+        return Box()
+
+
+class Behave(Algorithm):
+    """Does what it is told at the third item."""
+
+    yields: ClassVar[str] = "behaviour"
+    type: Literal["behave"]
+    how: Literal["well", "raise", "hang", "segfault", "exit", "kill", "leak", "skip", "memory", "nan", "slow", "parent"]
+
+
+class Faulty(TaskProtocol):
+    """Records each number's square, two numbers a part."""
+
+    family: ClassVar[str] = "faulty"
+    roles: ClassVar[tuple[str, ...]] = ("box",)
+    items: ClassVar[str] = "number"
+    accepts: ClassVar[frozenset[str]] = frozenset({"behaviour"})
+    type: Literal["faulty"]
+
+    def metrics(self) -> tuple[Metric, ...]:
+        return (Metric("square", "square", "higher", "n²", "arithmetic", unit="count"),)
+
+    def run(self, job: Job) -> Iterator[Part]:
+        algorithm = job.method.algorithm
+        assert isinstance(algorithm, Behave)
+        for name, chunk in job.chunks(job.items(), 2):
+            part = Part(name)
+            for number in chunk:
+                print(f"number {number}", flush=True)
+                if number == 3:
+                    misbehave(algorithm.how, job)
+                if algorithm.how == "slow":
+                    time.sleep(0.3)
+                value = float("nan") if algorithm.how == "nan" else number**2
+                part.items.append({"item": f"n{number}"})
+                part.record(f"n{number}", "square", value)
+                part.exhibits[f"n{number}"] = {"type": "text-pair", "title": "n", "rows": [[str(number), "", ""]]}
+            yield part
+
+
+def misbehave(how: str, job: Job) -> None:
+    """One way to go wrong."""
+    if how == "raise":
+        raise RuntimeError("the third item is unlucky")
+    if how == "hang":
+        time.sleep(600)
+    if how == "segfault":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if how == "exit":
+        sys.stdout.flush()
+        os._exit(7)
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "leak":
+        job.models["box"].content.append(4)  # type: ignore[attr-defined]
+    if how == "skip":
+        raise Skip("this method does not fit this box")
+    if how == "memory":
+        raise MemoryError("asked for too much")
+    if how == "parent":
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(600)

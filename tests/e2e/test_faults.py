@@ -1,0 +1,144 @@
+"""Whatever one cell does, the others finish; and a run goes on where it was stopped, to the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def cells(run: Path) -> dict[str, dict[str, Any]]:
+    found = [json.loads(f.read_text(encoding="utf-8")) for f in run.glob("cells/*/cell.json")]
+    return {c["method"]: c for c in found}
+
+
+def content(run: Path) -> dict[str, bytes]:
+    """Records, items and exhibits of every cell."""
+    return {
+        str(f.relative_to(run)): f.read_bytes()
+        for f in sorted(run.glob("cells/**/*"))
+        if f.is_file() and f.name != "cell.json"
+    }
+
+
+def test_every_fault_is_a_record_and_none_stops_the_others(cli: Cli, faulty: Path, folder: Path) -> None:
+    hows = ["raise", "hang", "segfault", "exit", "kill", "leak", "skip", "memory", "nan", "well"]
+    done = cli("run", "task:squares", *hows, "--model", "box", "--timeout", "4", "--out", "r", expect=1)
+    found = cells(folder / "r")
+    assert {how: found[how]["status"] for how in hows} == {
+        "raise": "failed", "hang": "timeout", "segfault": "failed", "exit": "failed", "kill": "oom", "leak": "leaked",
+        "skip": "skipped", "memory": "oom", "nan": "failed", "well": "ok",
+    }  # fmt: skip
+    causes = {how: found[how]["error"]["cause"] for how in hows if how != "well"}
+    assert causes["raise"] == "RuntimeError: the third item is unlucky"
+    assert causes["hang"] == "ran longer than 4 s"
+    assert "signal 11 (SIGSEGV)" in causes["segfault"]
+    assert causes["exit"] == "the worker ended with exit code 7"
+    assert "signal 9" in causes["kill"]
+    assert "the content is [1, 2, 3, 4]" in causes["leak"]
+    assert causes["skip"] == "this method does not fit this box"
+    assert "not finite" in causes["nan"]
+    assert "number 3" in found["raise"]["error"]["log"]
+    assert 'RuntimeError("the third item is unlucky")' in found["raise"]["error"]["traceback"]
+    # A cell that is not ok has no records, and is shown with its cause.
+    assert (folder / "r" / "cells" / found["leak"]["id"] / "records.jsonl").read_text(encoding="utf-8") == ""
+    assert "the third item is unlucky" in (folder / "r" / "report.html").read_text(encoding="utf-8")
+    assert "failed: squares · raise · box · seed 0" in done.stderr
+    # The model that leaked was opened afresh for the cells after it, which end ok.
+    repeat = found["raise"]["error"]["repeat"]
+    assert repeat.startswith("benchwright run task:squares ")
+    again = cli(*repeat.split()[1:], expect=1)
+    assert "1 to run" in again.stderr.replace("squares", "") or "raise" in again.stderr
+
+
+def test_what_runs_again(cli: Cli, faulty: Path, folder: Path) -> None:
+    words = ["run", "task:squares", "raise", "kill", "skip", "well", "--model", "box", "--out", "r"]
+    cli(*words, expect=1)
+    assert "4 cells, 2 to run, 2 done before" in cli(*words, expect=1).stderr
+    assert "4 cells, 3 to run, 1 done before" in cli(*words, "--retry-failed", expect=1).stderr
+    assert "4 cells, 4 to run, 0 done before" in cli(*words, "--fresh", expect=1).stderr
+
+
+def start(words: list[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-P", "-m", "benchwright", *words]
+    return subprocess.Popen(command, env=dict(environment), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def wait_for_parts(run: Path, count: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(list(run.glob("partial/*/*.json"))) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_goes_on_to_the_same_bytes(
+    cli: Cli, faulty: Path, folder: Path, environment: Mapping[str, str], sign: signal.Signals
+) -> None:
+    words = ["run", "task:squares", "slow", "well", "--model", "box"]
+    cli(*words, "--out", "whole")
+    process = start([*words, "--out", "r"], environment)
+    wait_for_parts(folder / "r", 1)
+    process.send_signal(sign)
+    _, said = process.communicate(timeout=60)
+    if sign != signal.SIGKILL:
+        assert process.returncode == 130
+        assert b"the same command goes on from here" in said
+    assert "slow" not in cells(folder / "r")
+    kept = {f: f.stat().st_mtime_ns for f in (folder / "r").glob("partial/*/*.json")}
+    assert kept
+    cli(*words, "--out", "r")
+    assert content(folder / "r") == content(folder / "whole")
+    assert not list((folder / "r").glob("partial/*"))
+
+
+def test_a_killed_worker_costs_a_part_not_the_cell(
+    cli: Cli, faulty: Path, folder: Path, environment: Mapping[str, str]
+) -> None:
+    words = ["run", "task:squares", "slow", "well", "--model", "box", "--out", "r"]
+    process = start(words, environment)
+    wait_for_parts(folder / "r", 2)
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
+    os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
+    process.communicate(timeout=60)
+    found = cells(folder / "r")
+    assert (found["slow"]["status"], found["well"]["status"]) == ("oom", "ok")
+    (partial,) = (folder / "r").glob("partial/*")
+    before = {f.name: f.stat().st_mtime_ns for f in partial.glob("*.json")}
+    assert len(before) == 2
+    cli(*words)
+    assert cells(folder / "r")["slow"]["status"] == "ok"
+    assert len(content(folder / "r")) == 2 * (2 + 6)
+
+
+def test_a_worker_outlives_its_parent_by_no_more_than_a_part(
+    cli: Cli, faulty: Path, folder: Path, environment: Mapping[str, str]
+) -> None:
+    process = start(["run", "task:squares", "parent", "--model", "box", "--out", "r"], environment)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    # The lock died with the parent: the same folder can be used at once.
+    cli("run", "task:squares", "well", "--model", "box", "--out", "r")
+    subprocess.run(["pkill", "-f", "benchwright.worker"], check=False)
+
+
+def test_a_broken_plugin_is_a_warning_until_it_is_needed(cli: Cli, folder: Path) -> None:
+    broken = str(Path(__file__).parents[1] / "data" / "broken_plugin")
+    (folder / "good.yaml").write_text("kind: method\nname: good\nextends: ft-m\n", encoding="utf-8")
+    said = cli("validate", "good.yaml", PYTHONPATH=broken)
+    assert "plug-in broken cannot be loaded (ImportError: a library that it needs is missing)" in said.stderr
+    assert "1 spec ok" in said.stdout
+    assert "broken: ImportError" in cli("doctor", PYTHONPATH=broken).stdout
+    (folder / "m.yaml").write_text("kind: method\nname: m\nalgorithm: {type: theirs}\n", encoding="utf-8")
+    said = cli("validate", "m.yaml", PYTHONPATH=broken, expect=2)
+    assert "m.yaml:3:19: algorithm.type: unknown type 'theirs' (plug-in broken cannot be loaded" in said.stderr
