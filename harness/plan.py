@@ -303,7 +303,8 @@ def explain(cells: Sequence[PlannedCell], existing: Sequence[Cell], retry_failed
         who = (*cell.names.values(), cell.seed)
         near = [c for c in existing if (c.task, c.method, dict(c.models), c.seed) == who]
         changes: list[list[str]] = [differences(c.meta["identity"], dict(cell.identity)) for c in near]
-        reasons[cell.id] = "; ".join(min(changes, key=len)) if changes else "new"
+        nearest = sorted(changes, key=len)[:1]
+        reasons[cell.id] = "; ".join(nearest[0]) if nearest else "new"
     return reasons
 
 

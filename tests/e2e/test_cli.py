@@ -26,7 +26,7 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
         ("run quickstart --device gpu", "device: got 'gpu'"),
         ("run quickstart --shard 3/2", "--shard 3/2: i must be between 1 and n"),
         ("run quickstart --specs nowhere", "nowhere: no such folder of specs"),
-        ("run knowedit-zsre --model tiny-llama", "needs the data file ZsRE-test-all.json; give its folder with --data DIR"),
+        ("run knowedit-zsre --model tiny-llama", "needs the data file ZsRE-test-all.json; give its folder with"),
         ("run knowedit-zsre --model /nowhere/model --data quickstart", "unknown model '/nowhere/model'"),
         ("validate", "Missing argument"),
         ("validate nowhere.yaml", "nowhere.yaml: no such file or folder"),

@@ -103,5 +103,5 @@ def test_calibration_error_by_hand() -> None:
 
 
 def test_unknown_reducer() -> None:
-    with pytest.raises(BenchwrightError, match="unknown reducer 'kapa'; did you mean 'kappa'?"):
+    with pytest.raises(BenchwrightError, match="unknown reducer 'kapa'; did you mean 'kappa'"):
         reducer("kapa")
