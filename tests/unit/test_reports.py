@@ -83,7 +83,7 @@ def test_a_report_says_what_was_run_and_how_it_ended(new_run, read_page):
     assert '<p class="verdict bad">' in html
     assert "**3 cells: 2 ok, 1 over the time limit**" in markdown
     assert "- grace, seed 0: timeout, ValueError: empty codebook; repeat with `benchwright run grace`" in markdown
-    assert "| 1 | rome | **1.00** [1.00, 1.00] | 40 |" in markdown
+    assert "| 1 | rome | **1.00** [0.91, 1.00] | 40 |" in markdown
     assert "| commit | abc1234 |" in markdown
 
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchwright import stats
 from benchwright.metrics import Array, Columns, Metric, register_reducer
-from benchwright.stats import Comparison, compare, holm, interval, items_needed
+from benchwright.stats import Comparison, compare, holm, interval, items_needed, resampling
+from benchwright.stats.paired import FLIPS
 from benchwright.store import Sample
 
 
@@ -125,7 +125,7 @@ def test_sign_flips_of_many_units_agree_with_the_normal_tail() -> None:
 
 def test_a_monte_carlo_p_value_is_never_zero() -> None:
     found = compare(metric(), [sample(np.ones(50) * 0.9)], [sample(np.zeros(50))])
-    assert found.p_worse == 1 / (1 + stats.FLIPS)
+    assert found.p_worse == 1 / (1 + FLIPS)
 
 
 def test_clusters_are_the_units_that_flip() -> None:
@@ -321,7 +321,7 @@ def test_one_cluster_has_no_interval() -> None:
 def test_the_size_of_a_block_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     values = sample(np.random.default_rng(10).random(30))
     whole = interval(metric(), [values])
-    monkeypatch.setattr(stats, "BLOCK", 100)
+    monkeypatch.setattr(resampling, "BLOCK", 100)
     parts = interval(metric(), [values])
     assert (parts.low, parts.high) == pytest.approx((whole.low, whole.high), rel=1e-12)  # BLAS sums otherwise
 
@@ -357,3 +357,25 @@ def test_items_needed_has_the_power_it_promises() -> None:
     for tolerance in (0.0, -0.1, math.nan):
         with pytest.raises(ValueError, match="no number of items"):
             items_needed(0.3, tolerance, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("successes", "low", "high"),
+    # Textbook values of Wilson's interval at 95 %, n = 10 (Brown, Cai & DasGupta 2001).
+    [(0, 0.0, 0.2775), (1, 0.0179, 0.4042), (5, 0.2366, 0.7634), (10, 0.7225, 1.0)],
+)
+def test_a_share_of_independent_items_has_wilson_s_interval(successes: int, low: float, high: float) -> None:
+    values = np.array([1.0] * successes + [0.0] * (10 - successes))
+    items = tuple(f"i{n}" for n in range(10))
+    found = interval(SHARE, [Sample(items, items, {"share": values})])
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_equal_values_in_clusters_are_as_sure_as_there_are_clusters() -> None:
+    items = tuple(f"i{n}" for n in range(40))
+    clusters = tuple(f"c{n % 10}" for n in range(40))
+    found = interval(SHARE, [Sample(items, clusters, {"share": np.ones(40)})])
+    assert (found.low, found.high) == pytest.approx((0.7225, 1.0), abs=1e-4)
+
+
+SHARE = Metric("share", "share", "higher", "a share", "test")

@@ -1,27 +1,19 @@
-"""Intervals and paired tests on per-item records. Only numpy, and no knowledge of any family.
-
-Everything resamples *clusters* (edits of one edited model, attacks of one category), never the items inside
-them, and reaches a metric only through its weights, so that it works for kappa or AUC as it does for a mean.
-Items are put in the order of their names first and every generator is seeded by the clusters' names or the
-metric's id: equal records give equal numbers, in whatever order they were written.
-"""
+"""Is one better than the other, on the same items? Exact McNemar, sign flips, paired bootstrap, Holm."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .canonical import digest
-from .metrics import Array, Metric
-from .store import Sample
-
-Index = NDArray[np.intp]
+from ..canonical import digest
+from ..metrics import Array, Metric
+from ..store import Sample
+from .resampling import blocks, by_name, draws, resampled, value
 
 EXACT_UNITS = 12
 """Up to so many units that changed, all 2^n sign flips are enumerated."""
@@ -29,21 +21,6 @@ FLIPS = 20_000
 PAIRED_RESAMPLES = 10_000
 ROUNDING = 1e-12
 """Differences smaller than this part of the values are float noise (a sum in another order), not a change."""
-BLOCK = 2**20
-"""Weights (samples × items) that are held at once: 8 MB, of which reducers make a few copies."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A metric's value with its bootstrap interval."""
-
-    value: float
-    low: float
-    """NaN, as is `high`, with fewer than two clusters, or when most resamples do not define the metric."""
-    high: float
-    items: int
-    clusters: int
-    seeds: int
 
 
 @dataclass(frozen=True)
@@ -64,79 +41,6 @@ class Comparison:
     spread: float
     """Standard deviation of one unit's contribution to the gain, for the sample size that a decision would
     need. The unit is a cluster; the standard error of the gain is `spread / sqrt(clusters)`."""
-
-
-def value(metric: Metric, seeds: Sequence[Sample]) -> float:
-    """The metric on all items, averaged over `seeds` (one sample each); NaN where a seed lacks it."""
-    return float(np.mean([metric.value(_by_name(s).columns)[0] for s in seeds]))
-
-
-def interval(metric: Metric, seeds: Sequence[Sample], *, confidence: float = 0.95, resamples: int = 1000) -> Estimate:
-    """The metric over `seeds` (one sample each) and its percentile bootstrap interval; see `intervals`."""
-    (estimate,) = intervals([(metric, seeds)], confidence=confidence, resamples=resamples)
-    return estimate
-
-
-def intervals(
-    wanted: Sequence[tuple[Metric, Sequence[Sample]]], *, confidence: float = 0.95, resamples: int = 1000
-) -> list[Estimate]:
-    """For each metric and its `seeds` (one sample each), the value and percentile bootstrap interval at `confidence`.
-
-    The same clusters are drawn for every seed, since the seeds share their items; where there are several
-    seeds, they are drawn with replacement too. Resamples that do not define the metric are left out. The
-    interval (Efron & Tibshirani 1993, An Introduction to the Bootstrap, ch. 13) is somewhat too narrow where
-    there are only a handful of clusters. Metrics over the same items see the same draws, which are made once;
-    what else is asked for changes no result.
-
-    Raises ValueError when a metric has no item.
-    """
-    groups: dict[tuple[object, ...], list[int]] = {}
-    ordered = [[_by_name(s) for s in seeds] for _, seeds in wanted]
-    for n, seeds in enumerate(ordered):
-        if not any(len(s) for s in seeds):
-            raise ValueError(f"{wanted[n][0].id}: no items")
-        groups.setdefault(tuple((s.items, s.clusters) for s in seeds), []).append(n)
-    found: dict[int, Estimate] = {}
-    for members in groups.values():
-        metrics = [wanted[n][0] for n in members]
-        found |= zip(members, _intervals(metrics, [ordered[n] for n in members], confidence, resamples), strict=True)
-    return [found[n] for n in range(len(wanted))]
-
-
-def _intervals(
-    metrics: Sequence[Metric], samples: Sequence[Sequence[Sample]], confidence: float, resamples: int
-) -> list[Estimate]:
-    """`intervals` for metrics whose seeds have the same items and clusters."""
-    seeds = samples[0]
-    names = sorted({c for s in seeds for c in s.clusters})
-    numbers = {c: n for n, c in enumerate(names)}
-    units = [np.array([numbers[c] for c in s.clusters]) for s in seeds]
-    items = len({i for s in seeds for i in s.items})
-    bounds = [(math.nan, math.nan)] * len(metrics)
-    if len(names) > 1:
-        rng = np.random.default_rng(int(digest(names), 16))
-        blocks: list[list[Array]] = [[] for _ in metrics]
-        for counts in _draws(max(map(len, seeds)), len(names), resamples, rng):
-            weights = [counts[:, u] for u in units]
-            for block, metric, own in zip(blocks, metrics, samples, strict=True):
-                block.append(_resampled(metric, own, weights))
-        drawn = rng.integers(len(seeds), size=(resamples, len(seeds)))
-        bounds = [_bounds(np.concatenate(block), drawn, confidence) for block in blocks]
-    return [
-        Estimate(value(metric, own), low, high, items, len(names), len(seeds))
-        for metric, own, (low, high) in zip(metrics, samples, bounds, strict=True)
-    ]
-
-
-def _bounds(values: Array, drawn: Index, confidence: float) -> tuple[float, float]:
-    """Percentiles of resampled `values` (samples, seeds), the seeds of each sample chosen by `drawn`."""
-    found = np.take_along_axis(values, drawn, axis=1).mean(axis=1)
-    found = found[np.isfinite(found)]
-    if 2 * len(found) < len(values):
-        return math.nan, math.nan
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(found, [tail, 1 - tail])
-    return float(low), float(high)
 
 
 def compare(
@@ -161,7 +65,7 @@ def compare(
     shared = {i for s in old for i in s.items} & {i for s in new for i in s.items}
     if not shared:
         raise ValueError(f"{metric.id}: no shared items")
-    old, new = [_by_name(s, shared) for s in old], [_by_name(s, shared) for s in new]
+    old, new = [by_name(s, shared) for s in old], [by_name(s, shared) for s in new]
     cluster_of = {i: c for s in reversed(new) for i, c in zip(s.items, s.clusters, strict=True)}
     numbers = {c: n for n, c in enumerate(sorted(set(cluster_of.values())))}
     unit_of = {i: numbers[cluster_of[i]] for i in sorted(shared)}
@@ -242,8 +146,8 @@ def _compare_by_bootstrap(
     samples = [*old, *new]
     units = [np.array([unit_of[i] for i in s.items]) for s in samples]
     found = []
-    for counts in _draws(max(map(len, samples)), clusters, resamples, _rng(metric)):
-        values = _resampled(metric, samples, [counts[:, u] for u in units])
+    for counts in draws(max(map(len, samples)), clusters, resamples, _rng(metric)):
+        values = resampled(metric, samples, [counts[:, u] for u in units])
         found.append(sign * _change(values[:, : len(old)].mean(axis=1), values[:, len(old) :].mean(axis=1)))
     gains = np.concatenate(found)
     gains = gains[np.isfinite(gains)]
@@ -273,8 +177,8 @@ def _sign_flip(sums: Array, rng: np.random.Generator) -> tuple[float, float]:
         kept = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
         totals = 2 * (kept @ sums) - total
     else:
-        blocks = (rng.integers(2, size=(rows, n), dtype=bool) for rows in _blocks(FLIPS, n))
-        totals = 2 * np.concatenate([kept @ sums for kept in blocks]) - total
+        flips = (rng.integers(2, size=(rows, n), dtype=bool) for rows in blocks(FLIPS, n))
+        totals = 2 * np.concatenate([kept @ sums for kept in flips]) - total
     below, above = int((totals <= total + slack).sum()), int((totals >= total - slack).sum())
     if exact:
         return below / 2**n, above / 2**n
@@ -289,12 +193,6 @@ def _change(before: Array, after: Array) -> Array:
     """`after - before`, with rounding noise put to zero."""
     change = after - before
     return np.where(np.abs(change) <= ROUNDING * np.maximum(np.abs(before), np.abs(after)), 0.0, change)
-
-
-def _by_name(sample: Sample, keep: set[str] | None = None) -> Sample:
-    """The items in `keep` (all when None), in the order of their names."""
-    kept = [n for n, item in enumerate(sample.items) if keep is None or item in keep]
-    return sample.take(sorted(kept, key=sample.items.__getitem__))
 
 
 def _item_means(metric: Metric, seeds: Sequence[Sample], items: Iterable[str]) -> Array:
@@ -321,22 +219,3 @@ def _observations(metric: Metric, seeds: Sequence[Sample]) -> dict[str, list[tup
 
 def _rng(metric: Metric) -> np.random.Generator:
     return np.random.default_rng(int(digest(metric.id), 16))
-
-
-def _blocks(rows: int, width: int) -> Iterator[int]:
-    """`rows` in parts of at most BLOCK / `width`."""
-    step = max(1, BLOCK // width)
-    for start in range(0, rows, step):
-        yield min(step, rows - start)
-
-
-def _draws(items: int, units: int, resamples: int, rng: np.random.Generator) -> Iterator[Array]:
-    """How often each unit is drawn, in blocks of shape (samples, units) sized for weights `items` wide."""
-    for rows in _blocks(resamples, max(items, units)):
-        drawn = rng.integers(units, size=(rows, units)) + units * np.arange(rows)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=rows * units).reshape(rows, units).astype(float)
-
-
-def _resampled(metric: Metric, seeds: Sequence[Sample], weights: Sequence[Array]) -> Array:
-    """The metric of each seed under its weights, each (samples, items); shape (samples, seeds)."""
-    return np.stack([metric.value(s.columns, w) for s, w in zip(seeds, weights, strict=True)], axis=1)
