@@ -133,7 +133,9 @@ def plan(library: Library, targets: Sequence[str], options: Options) -> Plan:
             cells.setdefault(cell.id, cell)
     digests.save()
     _refuse_unused(methods, cells.values())
-    order = {group: i for i, group in enumerate(dict.fromkeys(c.group for c in cells.values()))}
+    # Groups as they come, those without a model first: what a worker has imported for a model stays in its memory.
+    groups = list(dict.fromkeys((bool(c.models), c.group) for c in cells.values()))
+    order = {group: i for i, (_, group) in enumerate(sorted(groups, key=lambda g: g[0]))}
     references = {r: resolve(library, library.get("reference", r)) for s in suites for r in s.spec.references}
     return Plan(
         tuple(sorted(cells.values(), key=lambda c: order[c.group])),

@@ -35,6 +35,16 @@ class Resolved:
     def name(self) -> str:
         return self.entry.name
 
+    @property
+    def source(self) -> dict[str, Any]:
+        """File and line where it was read: a shipped spec below `specs/`, another relative to the working folder."""
+        mark = self.tree.mark(())
+        file = Path(mark.file).resolve()
+        for base, prefix in ((SHIPPED.resolve(), Path("specs")), (Path.cwd(), Path())):
+            if file.is_relative_to(base):
+                return {"file": str(prefix / file.relative_to(base)), "line": mark.line}
+        return {"file": mark.file, "line": mark.line}
+
     def problem(self, path: Path_, wrong: str, expected: str = "", suggestion: str = "") -> Problem:
         """A problem at one of its fields."""
         return Problem(self.tree.mark(path), dotted(path), wrong, expected, suggestion)
