@@ -170,9 +170,7 @@ class Runner:
                 **{kind: resolved_json(r.spec) for kind, r in specs.items()},
                 "models": {role: resolved_json(m.spec) for role, m in cell.models.items()},
             },
-            "sources": {
-                kind: {"file": mark.file, "line": mark.line} for kind, r in specs.items() for mark in [r.tree.mark(())]
-            },
+            "sources": {kind: r.source for kind, r in specs.items()},
             "metrics": ordered_metrics(cell),
             "skipped": dict(sorted(joined.skipped.items())),
             "facts": joined.facts,

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import benchwright as bw
 import pytest
+
+import benchwright as bw
 from benchwright.adapters.editing.data import EditCase, Probe, load_knowedit
 from benchwright.adapters.editing.probes import (
     Asked,
