@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, runtime_ch
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from .artifacts import ArtifactStore
 from .metrics import Metric
 
 if TYPE_CHECKING:
@@ -82,6 +83,19 @@ class Resource(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Opening:
+    """How a model is to be opened."""
+
+    device: str
+    """`cpu`, `cuda:1` …"""
+    dtype: str
+    """`float32`, `bfloat16` or `float16`."""
+    threads: int
+    artifacts: ArtifactStore
+    """For models that are made, not read."""
+
+
 class Source(Component):
     """Where a model comes from (`kind: model`)."""
 
@@ -91,7 +105,7 @@ class Source(Component):
         """Digest of the weights, without loading them; `digest_of` digests a file. Raises ModelError."""
         raise NotImplementedError
 
-    def open(self, device: str, dtype: str, threads: int) -> Resource:
+    def open(self, opening: Opening) -> Resource:
         """Load the model. Raises ModelError."""
         raise NotImplementedError
 

@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal, get_args
 
 from . import stats
+from .differences import differences
 from .errors import UsageError
 from .metrics import Metric
 from .store import At, Cell, Sample
@@ -267,7 +268,7 @@ def _obstacle(old: Seeds, new: Seeds) -> str:
         if not other.ok:
             return f"the new cell of seed {seed} is {_status(other)}"
         if cell.comparable != other.comparable:
-            changes = _sentence(_differences(_shared(cell), _shared(other))) or "the identities do not tell"
+            changes = _sentence(differences(_shared(cell), _shared(other))) or "the identities do not tell"
             return f"not the same task, data, versions or settings: {changes}"
     return ""
 
@@ -297,7 +298,7 @@ def _note(old: Seeds, new: Seeds) -> str:
     if not old:
         return _sentence([_status(cell) for cell in new.values() if not cell.ok])
     pairs = [(cell, new[seed]) for seed, cell in old.items() if seed in new]
-    changes = dict.fromkeys(d for before, after in pairs for d in _differences(_own(before), _own(after)))
+    changes = dict.fromkeys(d for before, after in pairs for d in differences(_own(before), _own(after)))
     return _sentence(list(changes))
 
 
@@ -320,19 +321,6 @@ def _own(cell: Cell) -> Mapping[str, Any]:
     identity = cell.meta.get("identity") or {}
     data = {k: v for k, v in identity.get("data", {}).items() if k != "task"}
     return {"method": identity.get("method"), "models": identity.get("models"), "data": data}
-
-
-def _differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """`method.site.layers [17] -> [18]` for each leaf that differs, in the order of the paths."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        names = sorted({*old, *new})
-        return [d for k in names for d in _differences(old.get(k), new.get(k), f"{path}.{k}" if path else k)]
-    return [] if old == new else [f"{path} {_short(old)} -> {_short(new)}"]
-
-
-def _short(leaf: Any) -> str:
-    text = repr(leaf)
-    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _sentence(parts: Sequence[str], separator: str = "; ") -> str:

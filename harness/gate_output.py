@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 from . import __version__
 from .errors import RunError, UsageError
 from .gate import Row, Verdicts, by_name, code_of, outcome
-from .store import FORMAT, Cell, check_format, jsonl, read_cells
+from .store import FORMAT, Cell, check_format, jsonl, read_cells, read_json
 
 NOT_IN_BASELINE = ("cost", "provenance", "error")
 """Parts of cell.json that say how a cell was made and not what it is."""
@@ -64,12 +64,15 @@ def write_baseline(cells: Iterable[Cell], file: Path) -> None:
 
 
 def read_baseline(path: Path) -> list[Cell]:
-    """The cells of a baseline file, or those of a run folder (ok or not).
+    """The cells of a baseline file, or those of a run folder (ok or not) that its last command asked for.
 
-    Raises UsageError when there is nothing at `path`, and RunError naming the line when the file is damaged.
+    A folder may also hold cells of earlier commands, with another limit or other data, which would stand for the
+    same numbers. Raises UsageError when there is nothing at `path`, and RunError naming the line when it is damaged.
     """
     if path.is_dir():
-        return read_cells(path)
+        cells, run = read_cells(path), path / "run.json"
+        asked = read_json(run)["cells"] if run.exists() else [c.id for c in cells]
+        return [c for c in cells if c.id in asked]
     if not path.exists():
         raise UsageError(f"{path}: no such baseline; `benchwright baseline update RUN {path}` writes one")
     try:

@@ -13,6 +13,7 @@ from typing import Any
 
 from .artifacts import cache_home
 from .canonical import digest
+from .differences import differences
 from .digests import FileDigests
 from .errors import UsageError, unknown
 from .kinds import Block, SuiteSpec, TaskSpec
@@ -274,22 +275,6 @@ class _Planner:
             for role, m in models.items()
         }
         return PlannedCell(task, method, models, states, files, seed, limit, threads, who)
-
-
-def differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """How two identities differ: `method.algorithm.layers 17 -> 18`, one sentence for each place."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = [*old, *(k for k in new if k not in old)]
-        found = (differences(old.get(k), new.get(k), f"{path}.{k}" if path else str(k)) for k in keys)
-        return [sentence for sentences in found for sentence in sentences]
-    if old == new:
-        return []
-    head = path.partition(".")[0]
-    if head == "data":
-        return [f"data changed ({path.partition('.')[2]})"]
-    if path.endswith(".weights"):
-        return [f"weights of {path.split('.')[1]} changed"]
-    return [f"{path} {old} -> {new}"]
 
 
 def explain(cells: Sequence[PlannedCell], existing: Sequence[Cell], retry_failed: bool = False) -> dict[str, str]:

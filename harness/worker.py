@@ -16,7 +16,7 @@ from typing import Any
 
 from .artifacts import ArtifactStore
 from .canonical import digest
-from .components import Resource
+from .components import Opening, Resource
 from .cost import Meter
 from .errors import BenchwrightError, Skip
 from .job import Job
@@ -92,7 +92,8 @@ class Bench:
             if key not in self.open:
                 self.emit({"event": "opening", "model": job["models"][role]["name"]})
                 spec = registry().adapters["model"].validate_json(json.dumps(job["models"][role]))
-                self.open[key] = spec.source.open(spec.device, spec.dtype, job["threads"])
+                artifacts = ArtifactStore(Path(job["artifacts"]))
+                self.open[key] = spec.source.open(Opening(spec.device, spec.dtype, job["threads"], artifacts))
         return {role: self.open[key] for role, key in wanted.items()}
 
     def _verified(self, outcome: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from ..canonical import canonical, digest
+from ..canonical import canonical
+from ..differences import leaves, short
 from ..store import Cell
 
 _OWN = ("method", "models", "seed")
@@ -47,21 +48,10 @@ def _constant(cells: Sequence[Cell]) -> dict[str, str]:
     return {name: value for name, value in every[0].items() if all(other.get(name) == value for other in every)}
 
 
-def _leaves(identity: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in identity.items():
-        if prefix in ("", "data.") and name in _OWN:
-            continue
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            # The usual role goes without saying: `dtype float16`, not `dtype.subject float16`.
-            yield f"{prefix}{name}".removesuffix(".subject"), _short(name, value)
-
-
-def _short(name: str, value: Any) -> str:
-    if value is None:
-        return "all" if name == "limit" else "none"
-    text = value if isinstance(value, str) else canonical(value)
-    if len(text) <= 24:
-        return text
-    return text[:8] if all(c in "0123456789abcdef" for c in text) else digest(text)[:8]
+def _leaves(identity: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The values that `comparable` covers. The usual role goes without saying: `dtype float16`, no `dtype.subject`."""
+    shared = {name: value for name, value in identity.items() if name not in _OWN}
+    data = {name: value for name, value in shared.get("data", {}).items() if name not in _OWN}
+    for place, value in leaves({**shared, "data": data}):
+        text = "all" if place == "limit" and value is None else short(value)
+        yield place.removesuffix(".subject"), text[:8] if place.startswith("data.") else text

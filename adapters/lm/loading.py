@@ -8,15 +8,17 @@ from typing import Any
 
 import torch
 
+from ...components import Opening
 from ...errors import ModelError
 from .model import LanguageModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def prepare_device(device: str, threads: int) -> torch.device:
+def prepare_device(opening: Opening) -> torch.device:
     """Set the number of threads and check that the device is there. Raises ModelError."""
-    torch.set_num_threads(threads)
+    device = opening.device
+    torch.set_num_threads(opening.threads)
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ModelError(
             f"device {device}: no CUDA GPU is usable here; choose --device cpu, or see `benchwright doctor`"
@@ -26,18 +28,18 @@ def prepare_device(device: str, threads: int) -> torch.device:
     return torch.device(device)
 
 
-def open_folder(folder: str | Path, device: str, dtype: str, threads: int, *, allow_pickle: bool) -> LanguageModel:
+def open_folder(folder: str | Path, opening: Opening, *, allow_pickle: bool) -> LanguageModel:
     """Load a causal language model and its fast tokenizer from a folder. Raises ModelError with the remedy."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = Path(folder)
-    target = prepare_device(device, threads)
+    target = prepare_device(opening)
     _check(folder, allow_pickle)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         model: Any = AutoModelForCausalLM.from_pretrained(
             folder,
-            dtype=DTYPES[dtype],
+            dtype=DTYPES[opening.dtype],
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=not allow_pickle or None,

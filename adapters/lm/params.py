@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from ...canonical import digest
-from ...components import NOT_IDENTITY, Source
+from ...components import NOT_IDENTITY, Opening, Source
 from ...errors import ModelError
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ class Local(Source):
         files = sorted(f for f in folder.iterdir() if f.suffix in _DEFINING and f.is_file())
         return digest({f.name: digest_of(f) for f in files})
 
-    def open(self, device: str, dtype: str, threads: int) -> LanguageModel:
+    def open(self, opening: Opening) -> LanguageModel:
         """See loading.py."""
         from .loading import open_folder
 
-        return open_folder(self.path, device, dtype, threads, allow_pickle=self.allow_pickle)
+        return open_folder(self.path, opening, allow_pickle=self.allow_pickle)
 
 
 class Hub(Source):
@@ -63,12 +63,12 @@ class Hub(Source):
 
         return hub_commit(self.id, self.revision)
 
-    def open(self, device: str, dtype: str, threads: int) -> LanguageModel:
+    def open(self, opening: Opening) -> LanguageModel:
         """See loading.py."""
         from .loading import hub_folder, open_folder
 
         folder = hub_folder(self.id, self.fingerprint(lambda path: ""))
-        return open_folder(folder, device, dtype, threads, allow_pickle=self.allow_pickle)
+        return open_folder(folder, opening, allow_pickle=self.allow_pickle)
 
 
 class Seeded(Source):
@@ -88,8 +88,8 @@ class Seeded(Source):
         """The parameters say it all."""
         return digest({"seeded": self.model_dump(), "version": self.version})
 
-    def open(self, device: str, dtype: str, threads: int) -> LanguageModel:
+    def open(self, opening: Opening) -> LanguageModel:
         """See seeded.py."""
         from .seeded import open_seeded
 
-        return open_seeded(self, device, dtype, threads)
+        return open_seeded(self, opening)

@@ -10,6 +10,7 @@ from .loading import DTYPES, prepare_device
 from .model import LanguageModel
 
 if TYPE_CHECKING:
+    from ...components import Opening
     from .params import Seeded
 
 SPECIAL = ("<s>", "</s>", "<unk>")
@@ -31,11 +32,11 @@ def byte_tokenizer() -> Any:
     )
 
 
-def open_seeded(source: Seeded, device: str, dtype: str, threads: int) -> LanguageModel:
+def open_seeded(source: Seeded, opening: Opening) -> LanguageModel:
     """Build the model. Weights are drawn on the CPU from an explicit generator, whatever the device."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    target = prepare_device(device, threads)
+    target = prepare_device(opening)
     tokenizer = byte_tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -57,4 +58,4 @@ def open_seeded(source: Seeded, device: str, dtype: str, threads: int) -> Langua
             if parameter.dim() > 1:  # norms stay at one
                 # Scale of a trained model's weights: large enough that inputs matter, small enough to be stable.
                 parameter.normal_(0.0, parameter.shape[1] ** -0.5, generator=generator)
-    return LanguageModel(model.to(target, DTYPES[dtype]), tokenizer)
+    return LanguageModel(model.to(target, DTYPES[opening.dtype]), tokenizer)

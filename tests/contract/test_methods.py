@@ -10,13 +10,16 @@ from benchwright.adapters.lm.interventions import YieldsPatch
 from benchwright.adapters.lm.params import Seeded
 from benchwright.adapters.lm.requests import EditRequest
 from benchwright.api import library
+from benchwright.artifacts import ArtifactStore
 from benchwright.canonical import canonical
+from benchwright.components import Opening
 from benchwright.job import Job
 from benchwright.loading.resolve import resolve
 from benchwright.parts import join
 from benchwright.plan import Options, mismatch, plan
 from benchwright.worker import Bench
 
+CPU = Opening("cpu", "float32", 1, ArtifactStore(Path("nowhere")))
 MODEL = ("tiny-llama",)
 SMALL = ("quickstart-edit", "quickstart-grade")
 
@@ -71,7 +74,7 @@ def test_either_order_gives_the_same_records_and_so_does_another_time(tmp_path: 
 
 @pytest.mark.parametrize("name", PATCHES)
 def test_a_patch_leaves_the_model_bit_for_bit_as_it_was(name: str) -> None:
-    lm = Seeded(type="seeded", context=384).open("cpu", "float32", 1)
+    lm = Seeded(type="seeded", context=384).open(CPU)
     known = library([])
     algorithm = resolve(known, known.get("method", name), MODEL).spec.algorithm
     assert isinstance(algorithm, YieldsPatch)

@@ -92,7 +92,7 @@ def test_plan_explain_and_json(cli: Cli) -> None:
     rows = json.loads(cli("plan", *words, "--json").stdout)
     assert [r["runs"] for r in rows] == [False] * 3
     rows = json.loads(cli("plan", *words, "--limit", "5", "--json").stdout)
-    assert {r["reason"] for r in rows} == {"limit None -> 5"}
+    assert {r["reason"] for r in rows} == {"limit none -> 5"}
 
 
 def test_compare_gate_and_baseline(cli: Cli, folder: Path) -> None:

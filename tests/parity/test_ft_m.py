@@ -15,6 +15,8 @@ from benchwright.adapters.lm.loading import open_folder
 from benchwright.adapters.lm.model import LanguageModel
 from benchwright.adapters.lm.requests import EditRequest
 from benchwright.adapters.lm.scoring import encode, forced_argmax
+from benchwright.artifacts import ArtifactStore
+from benchwright.components import Opening
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,8 @@ def editing(shared: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def lm(editing: Path) -> LanguageModel:
-    return open_folder(editing / "tiny-gpt2-xl", "cpu", "float32", 1, allow_pickle=False)
+    cpu = Opening("cpu", "float32", 1, ArtifactStore(Path("nowhere")))
+    return open_folder(editing / "tiny-gpt2-xl", cpu, allow_pickle=False)
 
 
 @pytest.fixture(scope="module")

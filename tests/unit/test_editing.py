@@ -22,7 +22,11 @@ from benchwright.adapters.lm.params import Seeded
 from benchwright.adapters.lm.patch import Patch
 from benchwright.adapters.lm.requests import EditRequest
 from benchwright.adapters.lm.scoring import Row
+from benchwright.artifacts import ArtifactStore
+from benchwright.components import Opening
 from benchwright.errors import DataError
+
+CPU = Opening("cpu", "float32", 1, ArtifactStore(Path("nowhere")))
 
 
 def asked(measure: str, target: tuple[int, ...], kind: str = "", probe: int = 0) -> Asked:
@@ -59,7 +63,7 @@ def test_locality_is_agreement_with_the_untouched_model_not_with_the_data() -> N
 
 
 def test_questions_that_cannot_be_asked_are_counted_with_their_reason() -> None:
-    lm = Seeded(type="seeded", context=64).open("cpu", "float32", 1)
+    lm = Seeded(type="seeded", context=64).open(CPU)
     request = EditRequest("0", "a", "s", "t")
     probes = (Probe("x" * 100, ("y",)), Probe("x", ("y", "z")))
     case = EditCase(request, ("b",), {"k": probes}, {"k": probes, "none": (Probe("x", (" ",)),)})

@@ -189,8 +189,8 @@ def test_holm_adjusts_over_all_rows() -> None:
     [
         ([], "no cell of seed 0"),
         ([cell(status="oom", error="CUDA out of memory")], "seed 0 is oom: CUDA out of memory"),
-        ([cell([1.0] * 4, data="d2")], "data.task.atlas 'd1' -> 'd2'"),
-        ([cell([1.0] * 4, metrics=[LOSS])], "versions.metrics.rel.exact 1 -> None"),
+        ([cell([1.0] * 4, data="d2")], "data changed (task.atlas)"),
+        ([cell([1.0] * 4, metrics=[LOSS])], "versions.metrics.rel.exact 1 -> none"),
         ([cell([1.0] * 3)], "1 of 4 items are missing in the new run: i0003"),
         ([cell([1.0] * 4, names=list("abcd"))], "all 4 items are missing"),
         ([cell([1.0] * 4, at={"T": 10})], "all 4 items are missing"),
@@ -242,8 +242,8 @@ def test_a_changed_method_or_model_is_compared_and_noted() -> None:
     row = only([cell([1.0] * 5)], [cell([1.0] * 5, layers=18, revision="b", pairs="p2")])
     assert row.verdict == "ok"
     assert "method.site.layers [17] -> [18]" in row.note
-    assert "models.subject.revision 'a' -> 'b'" in row.note
-    assert "data.method.pairs 'p1' -> 'p2'" in row.note
+    assert "models.subject.revision a -> b" in row.note
+    assert "data changed (method.pairs)" in row.note
 
 
 def test_new_items_are_left_out_and_noted() -> None:

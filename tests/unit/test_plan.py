@@ -10,8 +10,9 @@ import pytest
 
 import benchwright as bw
 from benchwright.api import library
+from benchwright.differences import differences
 from benchwright.errors import DataError, UsageError
-from benchwright.plan import Options, PlannedCell, differences, explain, plan, shard
+from benchwright.plan import Options, PlannedCell, explain, plan, shard
 
 
 def cells(*targets: str, **options: Any) -> list[PlannedCell]:
@@ -120,7 +121,7 @@ def test_explain_says_why(folder: Path) -> None:
     reasons = explain(cells("task:quickstart-grade", mine), done)
     assert sorted(filter(None, reasons.values())) == ["data changed (method.algorithm.file)"]
     reasons = explain(cells("task:quickstart-grade", mine, limit=4), done)
-    assert "limit None -> 4" in next(r for r in reasons.values() if "data" not in r)
+    assert "limit none -> 4" in next(r for r in reasons.values() if "data" not in r)
     assert set(explain(cells("task:quickstart-grade", mine, seeds=(7,)), done).values()) == {"new"}
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from benchwright.components import Algorithm, Data, Resource, Source, TaskProtocol
+from benchwright.components import Algorithm, Data, Opening, Resource, Source, TaskProtocol
 from benchwright.errors import Skip
 from benchwright.job import Job, Part
 from benchwright.metrics import Metric
@@ -48,7 +48,7 @@ class BoxSource(Source):
     def fingerprint(self, digest_of: Any) -> str:
         return "box"
 
-    def open(self, device: str, dtype: str, threads: int) -> Resource:
+    def open(self, opening: Opening) -> Resource:
         print("opened a box", flush=True)
         return Box()
 
