@@ -13,7 +13,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/benchwright run quickstart
 
 test: $(VENV)/.dev
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ class Joined:
 def write_part(folder: Path, part: Part, cost: dict[str, float]) -> None:
     """Commit one part. Raises ValueError when a value is not finite, OSError when the disk refuses."""
     folder.mkdir(parents=True, exist_ok=True)
-    body = {k: v for k, v in asdict(part).items() if k != "state"}
+    body = {name: value for name, value in vars(part).items() if name != "state"}
     if part.state is not None:
         aside = folder / f".{part.name}.npz"
         with aside.open("wb") as stream:

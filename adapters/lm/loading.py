@@ -82,7 +82,7 @@ def hub_commit(repository: str, revision: str) -> str:
         return known.read_text(encoding="utf-8").strip()
     try:
         return str(HfApi().model_info(repository, revision=revision, timeout=10).sha)
-    except Exception as error:  # noqa: BLE001 - the hub's client lets through what its HTTP library of the day raises
+    except Exception as error:
         raise ModelError(_no_hub(repository, error)) from error
 
 
@@ -93,7 +93,7 @@ def hub_folder(repository: str, commit: str) -> Path:
     patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.bin"]
     try:
         return Path(snapshot_download(repository, revision=commit, allow_patterns=patterns))
-    except Exception as error:  # noqa: BLE001 - the hub's client lets through what its HTTP library of the day raises
+    except Exception as error:
         raise ModelError(_no_hub(repository, error)) from error
 
 

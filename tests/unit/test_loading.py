@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from benchwright.adapters.lm.loading import hub_commit, hub_folder
 from benchwright.adapters.lm.params import Hub, Local, Seeded
 from benchwright.artifacts import ArtifactStore
