@@ -8,6 +8,9 @@ run.records()
 
 from __future__ import annotations
 
+import re
+import shlex
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,18 +20,21 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import UsageError
 from .executors import executor as make_executor
+from .kinds import DEVICE
 from .loading.library import SHIPPED, Library
 from .loading.resolve import check
-from .plan import Options, Plan, PlannedCell, explain, plan, shard
+from .plan import Options, PlannedCell, explain, plan, shard
 from .runfolder import describe, opened, writable
-from .runner import Runner, repeat_command
-from .store import Cell, read_cells
+from .runner import Runner
+from .store import Cell, asked_cells, current, read_cells
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from .leaderboards.tables import Leaderboard
 
+OnPlan = Callable[[Sequence[PlannedCell], Mapping[str, str], Sequence[Cell]], None]
+"""Told the cells, why each would run (empty: it would not), and the cells that are there."""
 OnEvent = Callable[[PlannedCell, Mapping[str, Any]], None]
 
 
@@ -37,13 +43,16 @@ class Run:
     """A run folder, read when asked."""
 
     folder: Path
+    asked: tuple[str, ...] | None = None
+    """Ids of the cells that it speaks of; all of the folder when None."""
 
     def cells(self) -> list[Cell]:
-        """Its cells, ok or not."""
-        return read_cells(self.folder)
+        """Its cells, ok or not, without those that were replaced by others with new settings."""
+        cells = current(read_cells(self.folder), self.asked or asked_cells(self.folder))
+        return [c for c in cells if self.asked is None or c.id in self.asked]
 
     def records(self) -> pd.DataFrame:
-        """Every record: task, method, model, seed, item, metric, value, and a column for each condition."""
+        """Every record: cell, task, method, model, seed, item, metric, value, and a column for each condition."""
         return self._frame(lambda cell: ({**r, **r.get("at", {})} for r in cell.records)).drop(
             columns="at", errors="ignore"
         )
@@ -56,7 +65,7 @@ class Run:
     def board(self) -> Leaderboard:
         """Its leaderboard, computed once."""
         build = import_module(".leaderboards.build", __package__)
-        board: Leaderboard = build.build([self.folder])
+        board: Leaderboard = build.build([self.folder], self.asked)
         return board
 
     def leaderboard(self) -> pd.DataFrame:
@@ -80,6 +89,8 @@ class Run:
         return pd.DataFrame(
             [
                 {
+                    "cell": c.id,
+                    "cell": c.id,
                     "task": c.task,
                     "method": c.method,
                     "model": ", ".join(c.models.values()),
@@ -105,7 +116,10 @@ def library(specs: Sequence[str | Path] = ()) -> Library:
     here = Path("specs")
     if not specs and here.is_dir() and here.resolve() != SHIPPED.resolve() and not (here / "__init__.py").exists():
         folders.append(here)
-    return Library(folders)
+    found = Library(folders)
+    for error in found.broken:
+        warnings.warn(f"cannot be used:\n{error}", stacklevel=2)
+    return found
 
 
 def validate(path: str | Path, specs: Sequence[str | Path] = ()) -> None:
@@ -128,23 +142,25 @@ def run(
     fresh: bool = False,
     retry_failed: bool = False,
     part: str | None = None,
+    only: Sequence[str] = (),
     executor: str = "local",
     timeout_s: float | None = None,
     specs: Sequence[str | Path] = (),
-    command: Sequence[str] = (),
-    on_plan: Callable[[Plan, Mapping[str, str]], None] = lambda plan, reasons: None,
+    on_plan: OnPlan = lambda cells, reasons, existing: None,
     on_event: OnEvent = lambda cell, event: None,
 ) -> Run:
     """Run suites, tasks and methods; cells that are there are not run again.
 
     targets: names or files of specs (see `plan.plan`). out: the run folder, `runs/<first target>` by default.
     fresh: run everything again. retry_failed: run cells again that failed. part: `i/n`, only this share of the groups.
-    executor: `local` or `inline`. timeout_s: limit of one cell. on_plan, on_event: told what happens.
+    only: ids, or their beginnings, of the cells to run. executor: `local` or `inline`. timeout_s: limit of one cell.
+    on_plan, on_event: told what happens.
     Raises BenchwrightError; a cell that fails does not raise, it is in the run's cells.
     """
     if not targets:
         raise UsageError("name a suite, a task or a method, for example: benchwright run quickstart")
-    devices = tuple(d.strip() for d in device.split(",")) if device else ()
+    _check_numbers(limit, seeds)
+    devices = _devices(device)
     options = Options(
         model=model,
         data=str(data) if data is not None else None,
@@ -153,12 +169,29 @@ def run(
         seeds=tuple(seeds) if seeds is not None else None,
         limit=limit,
     )
+    command = _command(
+        targets,
+        specs,
+        {
+            "out": out,
+            "model": model,
+            "data": data,
+            "device": device,
+            "dtype": dtype,
+            "limit": limit,
+            "seeds": ",".join(map(str, seeds or ())) or None,
+            "executor": executor if executor != "local" else None,
+            "timeout": timeout_s,
+        },
+    )
     planned = plan(library(specs), [str(t) for t in targets], options)
     workers = make_executor(executor)
     with opened(run_folder(out, [str(t) for t in targets])) as folder:
-        cells = shard(planned.cells, part) if part else planned.cells
-        reasons = {c.id: "asked afresh" for c in cells} if fresh else explain(cells, read_cells(folder), retry_failed)
-        on_plan(planned, reasons)
+        cells = list(shard(planned.cells, part) if part else planned.cells)
+        cells = [c for c in cells if c.id.startswith(tuple(only))] if only else cells
+        existing = read_cells(folder)
+        reasons = {c.id: "asked afresh" for c in cells} if fresh else explain(cells, existing, retry_failed)
+        on_plan(cells, reasons, existing)
         describe(folder, planned, command)
         runner = Runner(
             folder,
@@ -166,14 +199,40 @@ def run(
             devices,
             timeout_s,
             on_event,
-            repeat=lambda cell: repeat_command(cell, folder, options.data, model),
+            repeat=lambda cell: shlex.join([*command, "--retry-failed", "--only", cell.id]),
         )
         if fresh:
             runner.forget(cells)
         runner.run([c for c in cells if reasons[c.id]])
-        result = Run(folder)
-        result.write()
-    return result
+        if read_cells(folder):
+            Run(folder).write()
+    return Run(folder, tuple(c.id for c in planned.cells))
+
+
+def _check_numbers(limit: int | None, seeds: Sequence[int] | None) -> None:
+    """Raises UsageError for what a type checker would refuse, and for numbers that mean nothing."""
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise UsageError(f"limit: got {limit!r}; expected a whole number of at least 1")
+    if seeds is not None and (isinstance(seeds, str) or not seeds or not all(isinstance(s, int) for s in seeds)):
+        raise UsageError(f"seeds: got {seeds!r}; expected whole numbers, for example [0, 1, 2]")
+
+
+def _command(targets: Sequence[str | Path], specs: Sequence[str | Path], options: Mapping[str, object]) -> list[str]:
+    """The command line that asks for the same."""
+    folders = [word for folder in specs for word in ("--specs", str(folder))]
+    given = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
+    return ["benchwright", "run", *map(str, targets), *folders, *given]
+
+
+def _devices(text: str | None) -> tuple[str, ...]:
+    """`cuda:0,cuda:1` as names. Raises UsageError when they are of several kinds: the kind is part of the identity."""
+    devices = tuple(d.strip() for d in text.split(",")) if text else ()
+    for device in devices:
+        if not re.fullmatch(DEVICE, device):
+            raise UsageError(f"--device: got {device!r}; expected cpu, cuda, cuda:N or mps, several by commas")
+    if len({d.partition(":")[0] for d in devices}) > 1:
+        raise UsageError(f"--device {text}: devices of several kinds give results that cannot stand in one table")
+    return devices
 
 
 def run_folder(out: str | Path | None, targets: Sequence[str]) -> Path:

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,11 @@ def cache_home() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "benchwright"
 
 
+def artifact_root() -> Path:
+    """Where the artifacts of this user are."""
+    return cache_home() / "artifacts"
+
+
 @dataclass(frozen=True)
 class ArtifactStore:
     """A folder of artifacts."""
@@ -50,7 +56,11 @@ class ArtifactStore:
             os.utime(folder)
             return stored["value"]
         built = build()
-        self._write(folder, key, built)
+        try:
+            self._write(folder, key, built)
+        except OSError as error:
+            # Storing saves time at the next call; this one has what it asked for.
+            warnings.warn(f"artifact {kind} cannot be kept in {self.root} ({error.strerror})", stacklevel=2)
         # What was just built and what a later call reads must be the same, so both come from the disk.
         stored = _read(folder)
         return built if stored is None else stored["value"]
@@ -61,7 +71,7 @@ class ArtifactStore:
         arrays = isinstance(payload, dict) and payload and all(isinstance(v, np.ndarray) for v in payload.values())
         file = aside / ("value.npz" if arrays else "value.json")
         if arrays:
-            np.savez(file, allow_pickle=False, **payload)
+            np.savez(file, **payload)
         else:
             file.write_text(json.dumps(payload), encoding="utf-8")
         meta = {"key": dict(key), "file": file.name, "digest": digest(file.read_bytes())}
@@ -74,7 +84,7 @@ class ArtifactStore:
 
     def size(self) -> int:
         """Bytes used."""
-        return sum(f.stat().st_size for f in self.root.rglob("*") if f.is_file())
+        return sum(_size(f) for f in self.root.rglob("*"))
 
     def prune(self, max_bytes: int = MAX_BYTES, max_age_s: float = MAX_AGE_S) -> int:
         """Delete what was not used for `max_age_s`, then the least used beyond `max_bytes`; returns the count."""
@@ -83,10 +93,18 @@ class ArtifactStore:
         for used_at, folder in folders:
             if used_at >= oldest and used <= max_bytes:
                 break
-            used -= sum(f.stat().st_size for f in folder.iterdir())
+            used -= sum(_size(f) for f in folder.rglob("*"))
             shutil.rmtree(folder, ignore_errors=True)
             removed += 1
         return removed
+
+
+def _size(file: Path) -> int:
+    """Bytes of a file; 0 of a folder, or of what another process has just removed."""
+    try:
+        return file.stat().st_size if file.is_file() else 0
+    except FileNotFoundError:
+        return 0
 
 
 def _read(folder: Path) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, get_args, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -49,13 +49,16 @@ DATA_FILE = _FieldMark("data file")
 DataFile = Annotated[str, Field(min_length=1), DATA_FILE]
 """A data file: below the task's data folder, or beside the spec when it starts with `./`, or absolute."""
 
-OptionalDataFile = Annotated[str | None, DATA_FILE]
-"""The same for a file that a spec may leave out."""
-
 
 def marked(model: type[BaseModel], mark: _FieldMark) -> list[str]:
-    """Names of the fields of `model` that carry `mark`."""
-    return [name for name, info in model.model_fields.items() if mark in info.metadata]
+    """Names of the fields of `model` that carry `mark`, also where it is inside (`tuple[DataFile, ...]`)."""
+    return [n for n, info in model.model_fields.items() if mark in info.metadata or _inside(info.annotation, mark)]
+
+
+def _inside(annotation: Any, mark: _FieldMark) -> bool:
+    if mark in getattr(annotation, "__metadata__", ()):
+        return True
+    return any(_inside(argument, mark) for argument in get_args(annotation))
 
 
 class Component(Strict):
@@ -92,6 +95,8 @@ class Opening:
     dtype: str
     """`float32`, `bfloat16` or `float16`."""
     threads: int
+    weights: str
+    """The fingerprint under which the cell was planned: what is opened must be that."""
     artifacts: ArtifactStore
     """For models that are made, not read."""
 
@@ -100,6 +105,8 @@ class Source(Component):
     """Where a model comes from (`kind: model`)."""
 
     group: ClassVar[str] = "source"
+    opens: ClassVar[str] = ""
+    """What it gives: `language_model` …"""
 
     def fingerprint(self, digest_of: Callable[[Path], str]) -> str:
         """Digest of the weights, without loading them; `digest_of` digests a file. Raises ModelError."""
@@ -126,9 +133,8 @@ class TaskProtocol(Component):
     """How a task is run: from items, a method and models to records."""
 
     group: ClassVar[str] = "protocol"
-    family: ClassVar[str] = ""
-    roles: ClassVar[tuple[str, ...]] = ()
-    """Models that it needs, the one that cells are grouped by first."""
+    roles: ClassVar[Mapping[str, str]] = {}
+    """Models that it needs, the one under test first: role to what the model must be (`Source.opens`)."""
     items: ClassVar[str] = ""
     """What items it works on (`Data.yields`)."""
     offers: ClassVar[frozenset[str]] = frozenset()

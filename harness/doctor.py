@@ -8,7 +8,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from .artifacts import ArtifactStore, cache_home
+from .artifacts import ArtifactStore, artifact_root, cache_home
 from .provenance import PACKAGES, environment, package_version
 from .registry import ENTRY_POINTS, registry
 
@@ -50,7 +50,7 @@ def _caches() -> dict[str, str]:
     hub = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface") / "hub"
     models = sorted(p.name.removeprefix("models--").replace("--", "/") for p in hub.glob("models--*"))
     return {
-        "artifacts": f"{home}{note}, {ArtifactStore(home).size() / 2**20:.1f} MB",
+        "artifacts": f"{home}{note}, {ArtifactStore(artifact_root()).size() / 2**20:.1f} MB",
         "hub models": ", ".join(models) or f"none in {hub}; without the hub, give folders with --model DIR",
     }
 

@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 from . import __version__
 from .errors import RunError, UsageError
 from .gate import Row, Verdicts, by_name, code_of, outcome
-from .store import FORMAT, Cell, check_format, jsonl, read_cells, read_json
+from .store import FORMAT, Cell, asked_cells, check_format, current, jsonl, read_cells
 
 NOT_IN_BASELINE = ("cost", "provenance", "error")
 """Parts of cell.json that say how a cell was made and not what it is."""
@@ -64,17 +64,21 @@ def write_baseline(cells: Iterable[Cell], file: Path) -> None:
 
 
 def read_baseline(path: Path) -> list[Cell]:
-    """The cells of a baseline file, or those of a run folder (ok or not) that its last command asked for.
+    """The cells of a baseline file, or those of a run folder, ok or not.
 
     A folder may also hold cells of earlier commands, with another limit or other data, which would stand for the
-    same numbers. Raises UsageError when there is nothing at `path`, and RunError naming the line when it is damaged.
+    same numbers as those that the last command asked for; they are left out.
+
+    Raises UsageError when there is nothing at `path`, and RunError naming the line when it is damaged.
     """
     if path.is_dir():
-        cells, run = read_cells(path), path / "run.json"
-        asked = read_json(run)["cells"] if run.exists() else [c.id for c in cells]
-        return [c for c in cells if c.id in asked]
+        cells = current(read_cells(path), asked := asked_cells(path))
+        places = {_place(c) for c in cells if c.id in asked}
+        return [c for c in cells if c.id in asked or _place(c) not in places]
     if not path.exists():
-        raise UsageError(f"{path}: no such baseline; `benchwright baseline update RUN {path}` writes one")
+        raise UsageError(
+            f"{path}: no such run folder or baseline file; `benchwright run` makes the one, `baseline update` the other"
+        )
     try:
         data = path.read_bytes()
         if data.startswith(b"\x1f\x8b"):
@@ -86,6 +90,10 @@ def read_baseline(path: Path) -> list[Cell]:
         raise RunError(f"{path}:1: not a baseline; `benchwright baseline update` writes one")
     check_format(rows[0][1], path)
     return [_cell(row, f"{path}:{number}") for number, row in rows[1:]]
+
+
+def _place(cell: Cell) -> tuple[object, ...]:
+    return cell.task, cell.method, tuple(sorted(cell.models.items())), cell.seed
 
 
 def to_markdown(verdicts: Verdicts) -> str:

@@ -33,7 +33,7 @@ class Part:
     """A finished piece of a cell: some items, or the state at a checkpoint. Committed at once, never run again."""
 
     name: str
-    """Parts are joined in the order of their names."""
+    """Parts are joined in the order of their names; letters, digits, `.`, `_` and `-`."""
     records: list[dict[str, Any]] = field(default_factory=list)
     """Rows `{"item", "metric", "value"[, "at"]}`; build them with `record`."""
     items: list[dict[str, Any]] = field(default_factory=list)
@@ -63,7 +63,6 @@ class Part:
 class Job:
     """One cell, opened: specs, items, models, and the services that a protocol may use."""
 
-    id: str
     task: TaskSpec
     method: MethodSpec
     seed: int
@@ -73,17 +72,17 @@ class Job:
     fingerprints: Mapping[str, str]
     """Digest of each model's weights, dtype, device class and threads: the state that an artifact may depend on."""
     files: Mapping[str, Mapping[str, Path]]
-    """`{"task": {field: path}, "method": {field: path}}`, data files that exist."""
-    digests: Mapping[str, Any]
-    """Digests of the same files."""
+    """Data files that exist, by building block and field: `files["algorithm"]["file"]`."""
     artifacts: ArtifactStore
     finished: Mapping[str, Mapping[str, np.ndarray] | None] = field(default_factory=dict)
     """Parts of an earlier attempt, with their state."""
     progress: Callable[[int, int], None] = lambda done, total: None
+    wanted: set[str] = field(default_factory=set)
+    """Names of the parts that were asked for; what an earlier attempt cut otherwise is dropped at the end."""
 
     def items(self) -> Any:
         """The task's items, at most `limit`."""
-        return self.task.data.load(self.files["task"], self.limit)
+        return self.task.data.load(self.files.get("data", {}), self.limit)
 
     def rng(self, stream: str, item: str = "") -> np.random.Generator:
         """See `rng`; seeded with the cell's seed."""
@@ -93,10 +92,16 @@ class Job:
         """Independent chunks of `size` items that are still to do, each with the name of its part."""
         for start in range(0, len(items), size):
             self.progress(start, len(items))
-            name = f"{start:08d}"
-            if name not in self.finished:
-                yield name, items[start : start + size]
+            chunk = items[start : start + size]
+            name = f"{start:08d}-{start + len(chunk):08d}"
+            if not self.has(name):
+                yield name, chunk
         self.progress(len(items), len(items))
+
+    def has(self, name: str) -> bool:
+        """Whether an earlier attempt finished the part of this name; asking keeps it."""
+        self.wanted.add(name)
+        return name in self.finished
 
     def state(self) -> tuple[str, Mapping[str, np.ndarray]] | None:
         """Name and state of the last finished part, for a sequential protocol to continue from."""

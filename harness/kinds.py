@@ -11,6 +11,8 @@ from .components import NOT_IDENTITY, Algorithm, Data, Source, Strict, TaskProto
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
 Text = Annotated[str, NOT_IDENTITY]
+DEVICE = r"cpu|cuda(:[0-9]+)?|mps"
+"""Pattern of a device's name."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -52,7 +54,7 @@ class ModelSpec(Spec):
     """Where its weights come from."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number format of weights and activations."""
-    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]+)?|mps)$"), NOT_IDENTITY] = "cpu"
+    device: Annotated[str, Field(pattern=f"^({DEVICE})$"), NOT_IDENTITY] = "cpu"
     """Where it runs; `--device` overrides it."""
 
 

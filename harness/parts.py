@@ -6,8 +6,10 @@ Each is written aside and renamed, so that a kill costs at most one part.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,11 @@ from typing import Any
 import numpy as np
 
 from .canonical import canonical
+from .errors import RunError
 from .job import Part
 from .store import read_json, write_atomically
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 @dataclass
@@ -34,29 +39,39 @@ class Joined:
 
 def write_part(folder: Path, part: Part, cost: dict[str, float]) -> None:
     """Commit one part. Raises ValueError when a value is not finite, OSError when the disk refuses."""
+    for name in (part.name, *part.exhibits):
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} cannot name a part or an exhibit; use letters, digits, `.`, `_`, `-`")
     folder.mkdir(parents=True, exist_ok=True)
     body = {name: value for name, value in vars(part).items() if name != "state"}
     if part.state is not None:
-        aside = folder / f".{part.name}.npz"
+        if objects := [name for name, value in part.state.items() if np.asarray(value).dtype.hasobject]:
+            raise ValueError(f"state {objects[0]!r} holds objects; only plain arrays are kept")
+        aside = folder / f".{part.name}.{os.getpid()}.npz"
         with aside.open("wb") as stream:
-            np.savez(stream, allow_pickle=False, **part.state)
+            # A prefix, so that no name can be taken for one of numpy's own arguments.
+            arrays: dict[str, Any] = {f"state.{name}": value for name, value in part.state.items()}
+            np.savez(stream, **arrays)
             stream.flush()
             os.fsync(stream.fileno())
         aside.replace(folder / f"{part.name}.npz")
-    write_atomically(folder / f"{part.name}.json", canonical({**body, "cost": cost}))
+    write_atomically(folder / f"{part.name}.json", canonical({**body, "cost": cost, "state": part.state is not None}))
 
 
 def finished_parts(folder: Path) -> dict[str, dict[str, np.ndarray] | None]:
-    """Names of the finished parts, each with its state."""
-    found: dict[str, dict[str, np.ndarray] | None] = {}
-    for file in sorted(folder.glob("[!.]*.json")):
-        state = file.with_suffix(".npz")
-        if state.exists():
-            with np.load(state, allow_pickle=False) as arrays:
-                found[file.stem] = {name: arrays[name] for name in arrays.files}
-        else:
-            found[file.stem] = None
-    return found
+    """Names of the finished parts, each with its state. Raises RunError when a state is lost or damaged."""
+    return {file.stem: _state(file) for file in sorted(folder.glob("[!.]*.json"))}
+
+
+def _state(part: Path) -> dict[str, np.ndarray] | None:
+    if not read_json(part)["state"]:
+        return None
+    file = part.with_suffix(".npz")
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            return {name.removeprefix("state."): arrays[name] for name in arrays.files}
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file}: the state of a part cannot be read ({error}); run with --fresh") from error
 
 
 def join(folder: Path) -> Joined:
@@ -77,6 +92,31 @@ def join(folder: Path) -> Joined:
     return joined
 
 
+def check(joined: Joined, columns: Collection[str]) -> None:
+    """Raises ValueError when an item or a value is recorded twice, or a value is not of a known column or item."""
+    items = [row["item"] for row in joined.items]
+    twice = [item for item, count in Counter(items).items() if count > 1]
+    if twice:
+        raise ValueError(f"item {twice[0]!r} is there twice")
+    known, seen = set(items), set()
+    for row in joined.records:
+        key = (row["item"], row["metric"], canonical(row.get("at", {})))
+        if key in seen:
+            raise ValueError(f"{row['metric']} of item {row['item']!r} is recorded twice")
+        if row["metric"] not in columns:
+            raise ValueError(f"{row['metric']!r} is recorded, but no metric of the protocol reads it")
+        if row["item"] not in known:
+            raise ValueError(f"{row['metric']} is recorded for item {row['item']!r}, which is not among the items")
+        seen.add(key)
+
+
 def discard(folder: Path) -> None:
     """Remove the parts of a cell."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def discard_all_but(folder: Path, names: Collection[str]) -> None:
+    """Remove the parts that are not wanted any more: an earlier attempt cut its items otherwise."""
+    for file in folder.glob("[!.]*"):
+        if file.stem not in names:
+            file.unlink()

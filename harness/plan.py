@@ -5,7 +5,6 @@ Needs no torch: weights and data are known by the digests of their files.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from .kinds import Block, SuiteSpec, TaskSpec
 from .loading.library import Library
 from .loading.models import model_spec
 from .loading.resolve import Resolved, data_files, data_root, identity, resolve, resolved_json
+from .provenance import package_version
 from .store import FORMAT, Cell
 
 
@@ -77,8 +77,8 @@ class PlannedCell:
 
     @property
     def group(self) -> str:
-        """Cells of one group use the same model on the same device, opened once; without a model, the same task."""
-        return digest([self.device, *self.fingerprints.values()] if self.models else [self.task.name])
+        """Cells of one group use the same models, opened once; without a model, the same task."""
+        return digest([*self.fingerprints.values()] if self.models else [self.task.name])
 
     @property
     def label(self) -> str:
@@ -96,7 +96,7 @@ class PlannedCell:
             "models": {role: resolved_json(m.spec) for role, m in self.models.items()},
             "fingerprints": dict(self.fingerprints),
             "files": {kind: {k: str(v) for k, v in files.items()} for kind, files in self.files.items()},
-            "digests": self.identity["data"],
+            "weights": {role: self.identity["models"][role]["weights"] for role in self.models},
             "seed": self.seed,
             "limit": self.limit,
             "threads": self.threads,
@@ -218,7 +218,7 @@ class _Planner:
             # Files first: a missing data set is the commonest trouble, and the cheapest to tell.
             task_files = data_files(task, root, task.spec)
             wanted = dict.fromkeys([*task.spec.controls, *block.methods, *joining])
-            if not set(wanted) - set(task.spec.controls):
+            if not block.methods and not joining:
                 raise UsageError(f"task {name!r} needs at least one method beside its controls; name it as well")
             for method_name in wanted:
                 method = resolve(self.library, self.library.get("method", method_name), names)
@@ -232,16 +232,23 @@ class _Planner:
 
     def models(self, task: Resolved, block: Block) -> dict[str, Resolved]:
         roles = task.spec.protocol.roles
-        if extra := set(block.models) - set(roles):
+        if extra := set(block.models) - roles.keys():
             raise UsageError(
                 f"task {task.name!r} has no model role {sorted(extra)[0]!r}; roles: {', '.join(roles) or 'none'}"
             )
-        found = {}
-        for i, role in enumerate(roles):
-            name = self.options.model if i == 0 and self.options.model else block.models.get(role)
+        found: dict[str, Resolved] = {}
+        # The command line speaks of the model under test, which is the first; a judge stays as its spec says.
+        asked = self.options
+        for role, needed in roles.items():
+            first = not found
+            name = asked.model if first and asked.model else block.models.get(role)
             if name is None:
                 raise UsageError(f"task {task.name!r} needs a model for the role {role!r}; give one with --model")
-            found[role] = model_spec(self.library, name, self.options.device, self.options.dtype)
+            over = (asked.device, asked.dtype) if first else (None, None)
+            found[role] = model_spec(self.library, name, *over)
+            opens = found[role].spec.source.opens
+            if opens != needed:
+                raise UsageError(f"task {task.name!r} needs a {needed} for the role {role!r}; {name} is a {opens}")
         return found
 
     def cell(
@@ -270,8 +277,10 @@ class _Planner:
             "device": devices,
             "threads": threads,
         }
+        # What was computed with a model is kept for the libraries that computed it, too.
+        libraries = [package_version(name) for name in ("torch", "transformers")]
         states = {
-            role: hashlib.sha256(f"{weights[role]} {m.spec.dtype} {devices[role]} {threads}".encode()).hexdigest()[:32]
+            role: digest([weights[role], m.spec.dtype, devices[role], threads, *libraries])
             for role, m in models.items()
         }
         return PlannedCell(task, method, models, states, files, seed, limit, threads, who)

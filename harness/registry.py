@@ -39,7 +39,10 @@ class Registry:
 
     def add(self, component: type[Component]) -> None:
         """Register a class. Raises BenchwrightError when another one has its group and type."""
-        (name,) = get_args(component.model_fields["type"].annotation)
+        names = get_args(component.model_fields["type"].annotation)
+        if len(names) != 1:
+            raise BenchwrightError(f"{component.__module__}.{component.__name__}: `type` must be a Literal of one name")
+        (name,) = names
         known = self.components[component.group].setdefault(name, component)
         if known is not component:
             raise BenchwrightError(
@@ -73,10 +76,16 @@ class Registry:
 def discover(package: ModuleType) -> Iterator[type[Component]]:
     """Component classes of `package`, in a stable order. Imports only the modules that the rule above names."""
     yield from _classes(package)
-    for info in sorted(pkgutil.walk_packages(package.__path__, f"{package.__name__}."), key=lambda i: i.name):
+    modules = pkgutil.walk_packages(package.__path__, f"{package.__name__}.", onerror=_raise)
+    for info in sorted(modules, key=lambda i: i.name):
         *folders, module = info.name.removeprefix(f"{package.__name__}.").split(".")
         if module == _MODULE or (folders and folders[-1] in _FOLDERS and not module.startswith("_")):
             yield from _classes(import_module(info.name))
+
+
+def _raise(name: str) -> None:
+    """A package that cannot be imported is an error, not a package without modules."""
+    raise  # noqa: PLE0704 - called by pkgutil while it handles the package's own exception
 
 
 def _classes(module: ModuleType) -> Iterator[type[Component]]:
@@ -96,11 +105,9 @@ def registry() -> Registry:
         distribution = entry.dist.name if entry.dist else entry.value
         try:
             loaded = entry.load()
-            components = list(discover(loaded) if hasattr(loaded, "__path__") else _classes(loaded))
+            for component in list(discover(loaded) if hasattr(loaded, "__path__") else _classes(loaded)):
+                found.add(component)
         except Exception as error:  # noqa: BLE001 - a plug-in may fail in any way; it must not stop the others
             found.broken[distribution] = f"{type(error).__name__}: {error}"
             warnings.warn(f"plug-in {distribution} cannot be loaded ({found.broken[distribution]})", stacklevel=2)
-            continue
-        for component in components:
-            found.add(component)
     return found

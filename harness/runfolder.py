@@ -26,13 +26,13 @@ def writable(folder: Path) -> Iterator[None]:
     except OSError as error:
         reasons = {
             errno.ENOSPC: "the disk is full; free some room, then give the same command again to go on",
-            errno.EROFS: "the file system is read-only; choose another folder with --out",
-            errno.EACCES: "no permission to write there; choose another folder with --out",
-            errno.EPERM: "no permission to write there; choose another folder with --out",
-            errno.ENOTDIR: "a file is in the way; choose another folder with --out",
-            errno.EEXIST: "a file is in the way; choose another folder with --out",
+            errno.EROFS: "the file system is read-only; choose another place",
+            errno.EACCES: "no permission to write there; choose another place",
+            errno.EPERM: "no permission to write there; choose another place",
+            errno.ENOTDIR: "a file is in the way; choose another place",
+            errno.EEXIST: "a file is in the way; choose another place",
         }
-        why = reasons.get(error.errno or 0, f"cannot be written ({error.strerror}); choose another folder with --out")
+        why = reasons.get(error.errno or 0, f"cannot be written ({error.strerror}); choose another place")
         raise RunError(f"{folder}: {why}") from error
 
 
@@ -51,9 +51,10 @@ def opened(folder: Path) -> Iterator[Path]:
             stream.seek(0)
             holder = stream.read().strip() or "another process"
             raise RunError(f"{folder}: {holder} is running in it; wait for it, or choose another --out") from error
-        stream.truncate(0)
-        stream.write(f"process {os.getpid()} on {socket.gethostname()}, since {now()}\n")
-        stream.flush()
+        with writable(folder):
+            stream.truncate(0)
+            stream.write(f"process {os.getpid()} on {socket.gethostname()}, since {now()}\n")
+            stream.flush()
         yield folder
 
 
@@ -76,6 +77,12 @@ def describe(folder: Path, plan: Plan, command: Sequence[str]) -> None:
         "command": list(command),
         "suites": list(plan.suites),
         "cells": [c.id for c in plan.cells],
+        # What a cell's identity leaves out and a table shows, as it is now.
+        "tasks": {
+            task.name: {"title": task.title, "description": task.description, "metrics": task.metrics}
+            for task in (c.task.spec for c in plan.cells)
+        },
         "references": references,
     }
-    write_atomically(folder / "run.json", json.dumps(body, indent=1, ensure_ascii=False) + "\n")
+    with writable(folder):
+        write_atomically(folder / "run.json", json.dumps(body, indent=1, ensure_ascii=False) + "\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -11,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from . import parts
-from .artifacts import ArtifactStore, cache_home
-from .errors import BenchwrightError
+from .artifacts import ArtifactStore, artifact_root
+from .errors import BenchwrightError, RunError
 from .executors import Executor, Outcome, Worker
 from .loading.resolve import resolved_json
 from .plan import PlannedCell
@@ -66,7 +65,7 @@ class Runner:
             raise Interrupted("interrupted; the same command goes on from here") from error
         if self._errors:
             raise self._errors[0]
-        ArtifactStore(cache_home()).prune()
+        ArtifactStore(artifact_root()).prune()
 
     def forget(self, cells: Sequence[PlannedCell]) -> None:
         """Drop the finished parts of cells that are to run afresh."""
@@ -124,10 +123,12 @@ class Runner:
     def _run_cell(self, worker: Worker, cell: PlannedCell, device: str) -> None:
         started = now()
         partial = self.folder / "partial" / cell.id
-        job = cell.job() | {"partial": str(partial.resolve()), "artifacts": str(cache_home() / "artifacts")}
-        for spec in job["models"].values():
+        job = cell.job() | {"partial": str(partial.resolve()), "artifacts": str(artifact_root())}
+        for spec in [*job["models"].values()][:1]:
             spec["device"] = device
         self.on_event(cell, {"event": "start"})
+        with writable(self.folder):
+            (self.folder / "logs").mkdir(exist_ok=True)
         outcome = worker.run(job, self.timeout_s, lambda event: self.on_event(cell, event))
         if self._stop.is_set() and outcome.status != "ok":
             return  # interrupted: its parts stay, and it is run again
@@ -138,10 +139,13 @@ class Runner:
     def _commit(self, cell: PlannedCell, outcome: Outcome, partial: Path, started: str) -> None:
         if outcome.status == "leaked":
             parts.discard(partial)
-        joined = parts.join(partial)
-        ok = outcome.status == "ok"
+        try:
+            joined = parts.join(partial)
+        except (RunError, KeyError, TypeError) as error:
+            parts.discard(partial)
+            joined, outcome = parts.Joined(), Outcome("failed", f"a finished part is damaged ({error}); run it again")
         meta = self._meta(cell, outcome, joined, started)
-        if ok:
+        if outcome.status == "ok":
             commit_cell(self.folder / "cells", meta, joined.records, joined.items, joined.exhibits)
             parts.discard(partial)
         else:
@@ -186,21 +190,3 @@ def ordered_metrics(cell: PlannedCell) -> list[dict[str, Any]]:
     metrics = {m.id: m for m in cell.task.spec.protocol.metrics()}
     first = cell.task.spec.metrics
     return [metrics[i].to_json() for i in [*first, *(m for m in metrics if m not in first)]]
-
-
-def repeat_command(cell: PlannedCell, folder: Path, data: str | None, model: str | None) -> str:
-    """The command that runs one cell again."""
-    words = ["benchwright", "run", f"task:{cell.task.name}"]
-    words.append(f"method:{cell.method.name}" if cell.method.entry.shipped else str(cell.method.entry.file))
-    words += ["--seeds", str(cell.seed), "--out", str(folder), "--retry-failed"]
-    first = next(iter(cell.models.values()), None)
-    options = {
-        "--model": model or (first.name if first else None),
-        "--data": data,
-        "--device": first.spec.device if first else None,
-        "--dtype": first.spec.dtype if first else None,
-        "--limit": str(cell.limit) if cell.limit else None,
-    }
-    for option, value in options.items():
-        words += [option, value] if value else []
-    return shlex.join(words)

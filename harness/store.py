@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,8 @@ from .metrics import Array, Metric
 
 FORMAT = 1
 """Version of the run folder's format; readers refuse a newer one."""
+
+_REQUIRED = frozenset({"id", "status", "task", "method", "models", "seed", "comparable", "identity", "metrics"})
 
 STATUSES = ("ok", "failed", "timeout", "oom", "leaked", "skipped")
 
@@ -168,39 +170,53 @@ def read_jsonl(file: Path) -> list[dict[str, Any]]:
 
 def check_format(meta: Mapping[str, Any], where: Path) -> None:
     """Raises RunError when `where` was written by a newer version than this one."""
-    if meta.get("format") != FORMAT:
-        raise RunError(f"{where}: format {meta.get('format')!r}; this version reads format {FORMAT}")
+    found = meta.get("format") if isinstance(meta, Mapping) else None
+    if found != FORMAT:
+        raise RunError(f"{where}: format {found!r}; this version reads format {FORMAT}")
 
 
 def read_cell(folder: Path) -> Cell:
     """The cell in `folder`. Raises RunError when it is damaged or of another format."""
     meta = read_json(folder / "cell.json")
     check_format(meta, folder / "cell.json")
+    if missing := sorted(_REQUIRED - meta.keys()):
+        raise RunError(f"{folder / 'cell.json'}: has no {missing[0]!r}; delete the folder and run again")
     if meta["status"] != "ok":
         return Cell(meta, path=folder)
     return Cell(meta, read_jsonl(folder / "records.jsonl"), read_jsonl(folder / "items.jsonl"), folder)
 
 
 def read_cells(*runs: Path) -> list[Cell]:
-    """All cells of the run folders, ok or not, in a stable order.
-
-    Of equal ids the first `ok` one is kept; of one method at the same place of a table, the one finished last.
-    """
+    """All cells of the run folders, ok or not, in a stable order; of equal ids the first `ok` one is kept."""
     found: dict[str, Cell] = {}
     for run in runs:
         if not (run / "cells").is_dir():
             raise RunError(f"{run}: not a run folder (no cells/); expected the --out folder of `benchwright run`")
-        for folder in sorted((run / "cells").iterdir()):
+        for folder in sorted((run / "cells").glob("[!.]*")):
             if not (folder / "cell.json").is_file():
                 continue
             cell = read_cell(folder)
             if cell.id not in found or (cell.ok and not found[cell.id].ok):
                 found[cell.id] = cell
-    newest: dict[tuple[object, ...], Cell] = {}
-    for cell in sorted(found.values(), key=lambda c: (c.meta["provenance"]["finished"], c.id)):
-        # A method that was changed and run again: its older cell is still on disk, but no longer shown.
-        newest[cell.task, cell.method, canonical(cell.meta["models"]), cell.seed, cell.comparable] = cell
-    return sorted(newest.values(), key=lambda c: (c.task, c.method, sorted(c.models.items()), c.seed, c.id))
+    return sorted(found.values(), key=lambda c: (c.task, c.method, sorted(c.models.items()), c.seed, c.id))
+
+
+def asked_cells(run: Path) -> list[str]:
+    """Ids of the cells that the last command in a run folder asked for; none where nothing says so."""
+    file = run / "run.json"
+    return [str(i) for i in read_json(file).get("cells", [])] if file.exists() else []
+
+
+def current(cells: Iterable[Cell], asked: Collection[str] = ()) -> list[Cell]:
+    """Without the cells that another one replaces: the same method at the same place of a table, with other settings.
+
+    Of those the one among `asked` (the ids of the last command) stays, else the one that was finished last.
+    """
+    places: dict[tuple[object, ...], Cell] = {}
+    for cell in sorted(cells, key=lambda c: (c.id in asked, str(c.meta.get("provenance", {}).get("finished")), c.id)):
+        weights = canonical([cell.meta["models"], cell.meta["identity"].get("models", {})])
+        places[cell.task, cell.method, weights, cell.seed, cell.comparable] = cell
+    return sorted(places.values(), key=lambda c: (c.task, c.method, sorted(c.models.items()), c.seed, c.id))
 
 
 def write_atomically(file: Path, text: str) -> None:
@@ -238,7 +254,7 @@ def commit_cell(
     Only the parent process of a run calls this. Returns the folder.
     """
     folder = cells / str(meta["id"])
-    aside = cells / f".{meta['id']}.tmp"
+    aside, replaced = cells / f".{meta['id']}.tmp", cells / f".{meta['id']}.old"
     shutil.rmtree(aside, ignore_errors=True)
     (aside / "exhibits").mkdir(parents=True)
     write_synced(aside / "records.jsonl", jsonl(records))
@@ -246,6 +262,20 @@ def commit_cell(
     for name, exhibit in (exhibits or {}).items():
         write_synced(aside / "exhibits" / f"{name}.json", canonical(exhibit) + "\n")
     write_synced(aside / "cell.json", json.dumps(meta, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        # Aside first: at no moment does the folder hold a part of a cell.
+        shutil.rmtree(replaced, ignore_errors=True)
+        folder.replace(replaced)
     aside.replace(folder)
+    _sync_folder(cells)
+    shutil.rmtree(replaced, ignore_errors=True)
     return folder
+
+
+def _sync_folder(folder: Path) -> None:
+    """Wait until the disk has the names in a folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

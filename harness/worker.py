@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,16 @@ from .components import Opening, Resource
 from .cost import Meter
 from .errors import BenchwrightError, Skip
 from .job import Job
-from .parts import finished_parts, write_part
+from .parts import check, discard_all_but, finished_parts, join, write_part
 from .registry import registry
 
 Emit = Callable[[dict[str, Any]], None]
+WATCH_S = 1.0
+"""Seconds between looks whether the parent is still there."""
+
+
+class Leaked(BenchwrightError):
+    """A model is not as it was when it was opened."""
 
 
 class Bench:
@@ -37,22 +45,24 @@ class Bench:
         """Run one cell and return its outcome: `{"status", "cause", "traceback", "device"}`."""
         try:
             outcome = self._run(job)
+        except Leaked as error:
+            outcome = {"status": "leaked", "cause": str(error)}
         except Skip as error:
             outcome = {"status": "skipped", "cause": str(error)}
         except BenchwrightError as error:
             outcome = {"status": "failed", "cause": str(error)}
         except MemoryError as error:
-            outcome = {
-                "status": "oom",
-                "cause": f"out of memory ({error})",
-                "traceback": traceback.format_exc(),
-            }
+            outcome = {"status": "oom", "cause": f"out of memory ({error})", "traceback": traceback.format_exc()}
         except Exception as error:  # noqa: BLE001 - an adapter may fail in any way; the cell records how
             # torch.cuda.OutOfMemoryError, recognised without importing torch
             status = "oom" if type(error).__name__ == "OutOfMemoryError" else "failed"
             cause = f"{type(error).__name__}: {error}"
             outcome = {"status": status, "cause": cause, "traceback": traceback.format_exc()}
-        return self._verified(outcome)
+        if outcome["status"] != "ok":
+            # Whatever went wrong may have left a model changed: the next cell opens it afresh.
+            self.close()
+        # A lone surrogate in a message could not be written anywhere.
+        return {name: text.encode("utf-8", "replace").decode() for name, text in outcome.items()}
 
     def _run(self, job: dict[str, Any]) -> dict[str, Any]:
         folder = Path(job["partial"])
@@ -60,27 +70,28 @@ class Bench:
         method = registry().adapters["method"].validate_json(json.dumps(job["method"]))
         models = self._models(job)
         opened = Job(
-            id=job["id"],
             task=task,
             method=method,
             seed=job["seed"],
             limit=job["limit"],
             models=models,
             fingerprints=job["fingerprints"],
-            files={
-                kind: {field.partition(".")[2]: Path(file) for field, file in files.items()}
-                for kind, files in job["files"].items()
-            },
-            digests=job["digests"],
+            files=_by_block(job["files"]),
             artifacts=ArtifactStore(Path(job["artifacts"])),
             finished=finished_parts(folder),
             progress=lambda done, total: self.emit({"event": "progress", "done": done, "total": total}),
         )
         meter = Meter()
         for part in task.protocol.run(opened):
-            write_part(folder, part, meter.read())
+            cost = meter.read()
+            self._verify()  # before the part is kept, so that no kept part was made with a changed model
+            write_part(folder, part, cost)
+            opened.wanted.add(part.name)
             self.emit({"event": "part", "name": part.name})
             meter = Meter()
+        self._verify()
+        discard_all_but(folder, opened.wanted)
+        check(join(folder), {column for metric in task.protocol.metrics() for column in metric.inputs})
         return {"status": "ok", "cause": "", "device": _device_name(job)}
 
     def _models(self, job: dict[str, Any]) -> dict[str, Resource]:
@@ -93,26 +104,31 @@ class Bench:
                 self.emit({"event": "opening", "model": job["models"][role]["name"]})
                 spec = registry().adapters["model"].validate_json(json.dumps(job["models"][role]))
                 artifacts = ArtifactStore(Path(job["artifacts"]))
-                self.open[key] = spec.source.open(Opening(spec.device, spec.dtype, job["threads"], artifacts))
+                opening = Opening(spec.device, spec.dtype, job["threads"], job["weights"][role], artifacts)
+                self.open[key] = spec.source.open(opening)
         return {role: self.open[key] for role, key in wanted.items()}
 
-    def _verified(self, outcome: dict[str, Any]) -> dict[str, Any]:
-        """Check that the cell left its models as they were; one that changed is closed, to be opened afresh."""
-        for key, model in list(self.open.items()):
+    def _verify(self) -> None:
+        """Raises Leaked when a model is not as it was opened."""
+        for model in self.open.values():
             if changed := model.verify():
-                self.open.pop(key).close()
-                if outcome["status"] == "ok":
-                    outcome = {
-                        "status": "leaked",
-                        "cause": "the model was left changed: " + "; ".join(changed[:5]),
-                    }
-        return outcome
+                raise Leaked("the model was left changed: " + "; ".join(changed[:5]))
 
     def close(self) -> None:
         """Close every model."""
         for model in self.open.values():
             model.close()
         self.open.clear()
+
+
+def _by_block(files: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Path]]:
+    """`{"task": {"data.labels": …}}` as `{"data": {"labels": …}}`: by building block and field."""
+    found: dict[str, dict[str, Path]] = {}
+    for of_spec in files.values():
+        for place, file in of_spec.items():
+            block, _, field = place.partition(".")
+            found.setdefault(block, {})[field] = Path(file)
+    return found
 
 
 def _device_name(job: dict[str, Any]) -> str:
@@ -123,8 +139,16 @@ def _device_name(job: dict[str, Any]) -> str:
     return ", ".join(sorted({torch.cuda.get_device_name(d) for d in devices if d.startswith("cuda")}))
 
 
+def _leave_with(parent: int) -> None:
+    """End this process when its parent is gone: nobody would commit, and a resumed run would do the same work."""
+    while os.getppid() == parent:
+        time.sleep(WATCH_S)
+    os._exit(1)
+
+
 def main(jobs: int, events: int) -> None:
     """Serve jobs from the file descriptor `jobs` until it is closed."""
+    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     with os.fdopen(jobs, encoding="utf-8") as lines, os.fdopen(events, "w", encoding="utf-8") as out:
 
         def emit(event: dict[str, Any]) -> None:

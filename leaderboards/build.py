@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from ..canonical import digest
 from ..errors import RunError
 from ..metrics import Metric
 from ..stats import Estimate, intervals
-from ..store import At, Cell, Sample, check_format, read_cells, read_json
+from ..store import At, Cell, Sample, asked_cells, check_format, current, read_cells, read_json
+from . import remembered
 from .differences import differences
 from .rank import best_values, has_value, headline, order, ranks
 from .rows import published_rows, row
@@ -24,18 +26,32 @@ FEW = 6
 """Columns that a table can have before some are shown apart."""
 
 
-def build(runs: Sequence[Path]) -> Leaderboard:
-    """The leaderboard of all cells of `runs`, with the published numbers that their `run.json` name.
+def build(runs: Sequence[Path], only: Collection[str] | None = None) -> Leaderboard:
+    """The leaderboard of all cells of `runs` (or of those with the ids `only`), and the published numbers beside them.
 
     Raises RunError when a folder is not a run, is damaged, or when there is no cell at all.
     """
-    cells = read_cells(*runs)
+    cells = current(read_cells(*runs), [i for run in runs for i in asked_cells(run)])
+    cells = [c for c in cells if only is None or c.id in only]
     if not cells:
         raise RunError(f"{', '.join(map(str, runs)) or 'no run folder'}: no finished cell yet, so nothing to show")
     references: list[Mapping[str, Any]] = []
+    tasks: dict[str, Mapping[str, Any]] = {}
     for run in runs:
-        references += [r for r in read_run(run).get("references") or [] if r not in references]
-    return tabulate(cells, references)
+        meta = read_run(run)
+        references += [r for r in meta.get("references") or [] if r not in references]
+        tasks |= meta.get("tasks") or {}
+    return tabulate([_as_asked(cell, tasks.get(cell.task, {})) for cell in cells], references)
+
+
+def _as_asked(cell: Cell, task: Mapping[str, Any]) -> Cell:
+    """The cell under its task's present title and order of metrics, which are no part of its identity."""
+    known = {m["id"]: m for m in cell.meta["metrics"]}
+    first = [i for i in task.get("metrics", []) if i in known]
+    metrics = [known[i] for i in [*first, *(i for i in known if i not in first)]]
+    specs = cell.meta.get("specs", {})
+    shown = {**specs, "task": {**specs.get("task", {}), **task}}
+    return dataclasses.replace(cell, meta={**cell.meta, "metrics": metrics, "specs": shown})
 
 
 def read_run(run: Path) -> Mapping[str, Any]:
@@ -72,12 +88,15 @@ def _table(cells: Sequence[Cell], differs: Mapping[str, str], references: Sequen
     columns = [column for metric in metrics if not metric.by for column in _columns(metric, recorded)]
     slices = [(metric, _columns(metric, recorded)) for metric in metrics if metric.by]
     every = [*columns, *(column for _, own in slices for column in own)]
-    found = {name: _estimates(every, recorded[name]) for name in methods}
+    found = {
+        name: remembered.estimates([c for c in own if c.ok], every, partial(_estimates, every, recorded[name]))
+        for name, own in methods.items()
+    }
     estimates = {name: tuple(found[name][: len(columns)]) for name in methods}
     main = headline(columns, [e for name, e in estimates.items() if all(c.ok for c in methods[name])])
     rows = [row(name, group, estimates[name], main) for name, group in methods.items()]
     if main is not None:
-        rows = _ranked(rows, recorded, columns[main], main)
+        rows = _ranked(rows, methods, recorded, columns[main], main)
     spec = cells[0].meta.get("specs", {}).get("task", {})
     return Table(
         task=cells[0].task,
@@ -159,12 +178,18 @@ def _slice(
     )
 
 
-def _ranked(rows: Sequence[Row], recorded: Mapping[str, Recorded], column: Column, index: int) -> list[Row]:
+def _ranked(
+    rows: Sequence[Row],
+    methods: Mapping[str, Sequence[Cell]],
+    recorded: Mapping[str, Recorded],
+    column: Column,
+    index: int,
+) -> list[Row]:
     """The rows with ranks: only those that ended ok and have a value."""
     samples = {
         r.method: recorded[r.method][column.metric.id, column.metric.by][column.at]
         for r in rows
         if r.ok and has_value(r.estimates[index])
     }
-    found = ranks(column.metric, samples)
+    found = remembered.ranks({m: methods[m] for m in samples}, column, partial(ranks, column.metric, samples))
     return [dataclasses.replace(r, rank=found.get(r.method)) for r in rows]

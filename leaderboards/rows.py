@@ -15,11 +15,13 @@ from .tables import Column, Cost, Published, Row
 def row(method: str, cells: Sequence[Cell], estimates: tuple[Estimate | None, ...], headline: int | None) -> Row:
     """The row of one method; not yet ranked."""
     failed = [cell for cell in cells if not cell.ok]
+    spec: Mapping[str, Any] = cells[0].meta.get("specs", {}).get("method", {})
     main = estimates[headline] if headline is not None else None
     error = (failed[0].meta.get("error") or {}) if failed else {}
     return Row(
         method=method,
-        title=str(cells[0].meta.get("specs", {}).get("method", {}).get("title") or ""),
+        title=str(spec.get("title") or ""),
+        fidelity=str(spec.get("fidelity") or "faithful"),
         status=str(failed[0].meta["status"]) if failed else "ok",
         cause=str(error.get("cause") or ""),
         seeds=len(cells),

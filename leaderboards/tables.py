@@ -54,6 +54,8 @@ class Row:
     method: str
     """Name of the spec; a short digest follows where one name stands for different settings."""
     title: str
+    fidelity: str
+    """`faithful`, or what the method's spec says instead: `control`, `variant`, `reconstruction`."""
     status: str
     """`ok` when every seed ended ok, otherwise the first other status."""
     cause: str

@@ -130,9 +130,9 @@ def entry(column: Column, estimate: Estimate | None, decimals: int, *, best: boo
 
 
 def badge(row: Row) -> str:
-    """How a row that did not end ok is marked."""
+    """How a row that did not end ok is marked, and a method that is not what was published."""
     if row.ok:
-        return ""
+        return "" if row.fidelity == "faithful" else row.fidelity
     return row.status if row.failed == row.seeds else f"{row.status} {row.failed} of {row.seeds} seeds"
 
 

@@ -34,8 +34,7 @@ class KnowEdit(Data):
 class Edit(TaskProtocol):
     """Edit, score, put back."""
 
-    family: ClassVar[str] = "editing"
-    roles: ClassVar[tuple[str, ...]] = ("subject",)
+    roles: ClassVar[Mapping[str, str]] = {"subject": "language_model"}
     items: ClassVar[str] = "edit_case"
     offers: ClassVar[frozenset[str]] = frozenset({"edit_requests"})
     accepts: ClassVar[frozenset[str]] = frozenset({"patch"})

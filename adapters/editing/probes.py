@@ -32,17 +32,17 @@ def questions(lm: LanguageModel, case: EditCase, patch: Patch) -> tuple[list[Ask
     """All questions of a case as the patched model is asked them, and the reasons of those that cannot be asked."""
     asked, reasons = [], []
     for measure, kind, number, probe in _probes(case):
-        usable = []
+        usable, unusable = [], []
         for answer in probe.answers:
             try:
                 row = encode(lm, patch.prompt(probe.prompt), answer)
+                usable.append(Asked(measure, kind, number, probe.prompt, answer, row))
             except Unusable as error:
-                reasons.append(f"{measure}: {error}")
-                break
-            usable.append(Asked(measure, kind, number, probe.prompt, answer, row))
-        else:
-            # Locality compares with the model's own answer, so one length is enough.
-            asked += usable[:1] if measure == "locality" else usable
+                unusable.append(f"{measure}: {error}")
+        if not usable:
+            reasons += unusable[:1]
+        # Locality compares with the model's own answer, so one length is enough.
+        asked += usable[:1] if measure == "locality" else usable
     return asked, reasons
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from ...components import Data, DataFile, OptionalDataFile, TaskProtocol
+from ...components import Data, DataFile, TaskProtocol
 from ...metrics import Metric
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class GradedImages(Data):
     type: Literal["graded_images"]
     labels: DataFile
     """Labels of the images to be graded."""
-    train: OptionalDataFile = None
+    train: DataFile | None = None
     """Labels of the training images: what priors and majorities are taken from, never the images to be graded."""
     image_column: str = "image"
     label_column: str = "quality"
@@ -31,6 +32,17 @@ class GradedImages(Data):
     """Columns by which results are also shown apart, `DR_grade` for EyeQ."""
     patient_pattern: str | None = None
     """Regular expression, its first group the patient in an image's name; a patient's images are resampled together."""
+
+    @field_validator("patient_pattern")
+    @classmethod
+    def _has_a_group(cls, pattern: str | None) -> str | None:
+        try:
+            groups = re.compile(pattern or "()").groups
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is not a regular expression ({error})") from error
+        if groups < 1:
+            raise ValueError(f"{pattern!r} has no group; put the patient's part in parentheses")
+        return pattern
 
     def load(self, files: Mapping[str, Path], limit: int | None) -> Grading:
         """Read both files and check that they share no image and no patient. Raises DataError with the line."""
@@ -42,7 +54,6 @@ class GradedImages(Data):
 class Grade(TaskProtocol):
     """Class probabilities for each image against its label."""
 
-    family: ClassVar[str] = "iqa"
     items: ClassVar[str] = "graded_image"
     offers: ClassVar[frozenset[str]] = frozenset({"train_labels"})
     accepts: ClassVar[frozenset[str]] = frozenset({"predictions"})

@@ -30,10 +30,14 @@ def grade(protocol: Grade, job: Job) -> Iterator[Part]:
     """Run one cell, in one part: predictions are cheap to read, and learners commit their own checkpoints."""
     grading: Grading = job.items()
     images, classes = grading.test, protocol.classes
-    if images.labels.max() >= len(classes):
-        raise DataError(
-            f"label {images.labels.max()} found; the task has {len(classes)} classes ({', '.join(classes)})"
-        )
+    for split in (images, grading.train):
+        if split is not None and split.labels.max() >= len(classes):
+            raise DataError(
+                f"label {split.labels.max()} found; the task has {len(classes)} classes ({', '.join(classes)})"
+            )
+    if protocol.by is not None and protocol.by not in images.groups[0]:
+        known = ", ".join(images.groups[0]) or "none"
+        raise DataError(f"`by: {protocol.by}` is not among the data's group_columns ({known})")
     for name, _ in job.chunks([images], 1):
         algorithm = job.method.algorithm
         assert isinstance(algorithm, Predicts)

@@ -1,19 +1,23 @@
 """Did anything move? A cell must leave a model bit for bit as it found it.
 
 Torch counts in-place writes of a tensor (`_version`). A tensor with the same count and the same memory was not
-written through autograd; but `param.data` writes are not counted, so a checksum of each tensor is compared as well:
-exact for tensors that were touched or are small, on a fixed sample of the others.
+written through autograd; but `param.data` writes are not counted, so checksums are compared as well: of all elements
+for tensors that were touched or have at most SAMPLE elements, of a fixed sample of about SAMPLE for the others.
+Beside the tensors: modules, hooks, overridden methods, settings, configuration, tokenizer, and torch's own modes.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
 
 SAMPLE = 1 << 16
-"""Elements of an untouched tensor that are compared."""
+"""Elements of a large untouched tensor that are compared."""
 
 CHUNK = 1 << 22
 """Elements that a checksum works on at a time, to bound its memory."""
@@ -38,9 +42,10 @@ class State:
     """What is compared of a model."""
 
     tensors: dict[str, TensorState]
-    modules: dict[str, int]
-    hooks: int
-    training: tuple[str, ...]
+    modules: dict[str, Any]
+    hooks: list[Any]
+    settings: dict[str, Any]
+    """Plain attributes and overridden methods of modules, configuration, tokenizer, modes of torch."""
 
 
 def checksum(tensor: torch.Tensor) -> int:
@@ -56,7 +61,11 @@ def checksum(tensor: torch.Tensor) -> int:
 
 def _sampled(tensor: torch.Tensor) -> int:
     flat = tensor.detach().flatten()
-    return checksum(flat[:: max(1, flat.numel() // SAMPLE)])
+    step = max(1, flat.numel() // SAMPLE)
+    # A step that shares a factor with the width of a row would look at the same few columns of every row.
+    while step > 1 and math.gcd(step, tensor.shape[-1]) > 1:
+        step += 1
+    return checksum(flat[::step])
 
 
 def _tensors(model: Any) -> dict[str, torch.Tensor]:
@@ -79,25 +88,51 @@ def _tensor_state(tensor: torch.Tensor, known: TensorState | None = None) -> Ten
     return TensorState(tensor._version, tensor.data_ptr(), full, sampled, tensor.requires_grad, tuple(tensor.shape))
 
 
-def state_of(model: Any, known: State | None = None) -> State:
-    """The state of every tensor, module, hook and mode."""
-    tensors = known.tensors if known else {}
-    modules = dict(model.named_modules())
-    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+def _hooks(model: Any, parameters: Iterable[torch.Tensor]) -> list[Any]:
+    """Every hook of modules, of parameters, and of all modules of the process."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    found = [hook for module in model.modules() for kind in kinds for hook in getattr(module, kind).values()]
+    found += [hook for p in parameters for hook in (p._backward_hooks or {}).values()]
+    everywhere = torch.nn.modules.module
+    return found + [hook for kind in kinds for hook in getattr(everywhere, f"_global{kind}", {}).values()]
+
+
+def _settings(model: Any, tokenizer: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "torch's gradient mode": torch.is_grad_enabled(),
+        "torch's default dtype": torch.get_default_dtype(),
+        "the configuration": model.config.to_dict(),
+    }
+    for name, module in model.named_modules():
+        for key, value in vars(module).items():
+            # Caches that a forward pass keeps are private or say so; a method among the attributes is an override.
+            plain = isinstance(value, bool | int | float | str) and not key.startswith("_") and "cache" not in key
+            if plain or isinstance(value, FunctionType | MethodType):
+                found[f"{name}.{key}" if name else key] = value
+    if tokenizer is not None:
+        keys = ("padding_side", "truncation_side", "special_tokens_map", "chat_template", "model_max_length")
+        found |= {f"the tokenizer's {key}": getattr(tokenizer, key, None) for key in keys}
+        found["the tokenizer's size"] = len(tokenizer)
+    return found
+
+
+def state_of(model: Any, tokenizer: Any = None, known: State | None = None) -> State:
+    """The state of a model; tensors that were not touched since `known` are not read whole again."""
+    tensors, before = _tensors(model), known.tensors if known else {}
     return State(
-        {name: _tensor_state(t, tensors.get(name)) for name, t in _tensors(model).items()},
-        {name: id(module) for name, module in modules.items()},
-        sum(len(getattr(module, h)) for module in modules.values() for h in hooks),
-        tuple(name for name, module in modules.items() if module.training),
+        {name: _tensor_state(t, before.get(name)) for name, t in tensors.items()},
+        dict(model.named_modules()),
+        _hooks(model, tensors.values()),
+        _settings(model, tokenizer),
     )
 
 
-def changes(opened: State, model: Any) -> tuple[list[str], State]:
+def changes(opened: State, model: Any, tokenizer: Any = None) -> tuple[list[str], State]:
     """What differs from `opened`, as sentences, and the state now.
 
     A tensor that was written and put back bit for bit has not changed, though its count of writes has.
     """
-    now = state_of(model, opened)
+    now = state_of(model, tokenizer, opened)
     found = [f"{name} is gone" for name in opened.tensors.keys() - now.tensors.keys()]
     found += [f"{name} is new" for name in now.tensors.keys() - opened.tensors.keys()]
     for name in opened.tensors.keys() & now.tensors.keys():
@@ -108,11 +143,12 @@ def changes(opened: State, model: Any) -> tuple[list[str], State]:
             found.append(f"{name} is another tensor")
         if old.requires_grad != new.requires_grad:
             found.append(f"{name} has requires_grad {new.requires_grad}")
-    if opened.modules != now.modules:
-        names = {n for n, _ in opened.modules.items() ^ now.modules.items()}
-        found.append(f"modules were exchanged: {', '.join(sorted(names)[:3])}")
-    if opened.hooks != now.hooks:
-        found.append(f"{now.hooks - opened.hooks:+d} hooks")
-    if opened.training != now.training:
-        found.append("the training mode of modules")
+    names = opened.modules.keys() | now.modules.keys()
+    exchanged = sorted(n for n in names if opened.modules.get(n) is not now.modules.get(n))
+    if exchanged:
+        found.append(f"modules were exchanged: {', '.join(exchanged[:3])}")
+    if [id(h) for h in opened.hooks] != [id(h) for h in now.hooks]:
+        found.append(f"hooks changed, {len(opened.hooks)} before and {len(now.hooks)} now")
+    keys = opened.settings.keys() | now.settings.keys()
+    found += [f"{key} changed" for key in keys if opened.settings.get(key) != now.settings.get(key)]
     return sorted(found), now

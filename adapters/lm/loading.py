@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 
 from ...components import Opening
 from ...errors import ModelError
+from .folder import check_folder
 from .model import LanguageModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -34,42 +34,35 @@ def open_folder(folder: str | Path, opening: Opening, *, allow_pickle: bool) -> 
 
     folder = Path(folder)
     target = prepare_device(opening)
-    _check(folder, allow_pickle)
+    check_folder(folder, allow_pickle)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        model: Any = AutoModelForCausalLM.from_pretrained(
+        model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=DTYPES[opening.dtype],
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=not allow_pickle or None,
+            output_loading_info=True,
         )
     # What a damaged folder raises depends on what is damaged; ValueError and KeyError come from configs, RuntimeError
     # from shapes, and safetensors has an exception of its own that derives from Exception alone.
     except Exception as error:
-        raise ModelError(
-            f"{folder}: cannot be opened as a causal language model ({type(error).__name__}: {error})"
-        ) from error
+        reason = f"{type(error).__name__}: {_sentence(error)}"
+        raise ModelError(f"{folder}: cannot be opened as a causal language model ({reason})") from error
+    absent = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
+    if absent:
+        # transformers would fill them with random numbers.
+        raise ModelError(f"{folder}: the weights lack {len(absent)} tensors, for example {absent[0]}")
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(f"{folder}: has no fast tokenizer (tokenizer.json); character offsets are needed")
     return LanguageModel(model.to(target), tokenizer)
 
 
-def _check(folder: Path, allow_pickle: bool) -> None:
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder / 'config.json'}: cannot be read ({error})") from error
-    if "auto_map" in config:
-        raise ModelError(f"{folder}: the model brings its own code (auto_map in config.json), which is never run")
-    if not list(folder.glob("*.safetensors")) and not allow_pickle:
-        pickles = [f.name for f in folder.glob("*.bin")]
-        if pickles:
-            raise ModelError(
-                f"{folder}: has only pickled weights ({pickles[0]}), which can run code when read; convert them to "
-                "safetensors, or set `allow_pickle: true` in the model's source if you trust them"
-            )
-        raise ModelError(f"{folder}: has no weights (*.safetensors)")
+def _sentence(error: Exception) -> str:
+    """The beginning of an error's message, on one line."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
 def hub_commit(repository: str, revision: str) -> str:
@@ -98,8 +91,8 @@ def hub_folder(repository: str, commit: str) -> Path:
 
 
 def _no_hub(repository: str, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:200]
     return (
-        f"model {repository}: not in the local cache, and the hub cannot be asked ({type(error).__name__}: {reason}); "
+        f"model {repository}: not in the local cache, and the hub cannot be asked "
+        f"({type(error).__name__}: {_sentence(error)}); "
         "give a folder in Hugging Face format with --model DIR"
     )

@@ -23,7 +23,7 @@ class LanguageModel:
 
     def __post_init__(self) -> None:
         self.model.eval().requires_grad_(False)
-        self._opened = state_of(self.model)
+        self._opened = state_of(self.model, self.tokenizer)
 
     @property
     def device(self) -> torch.device:
@@ -37,8 +37,8 @@ class LanguageModel:
         return int(getattr(self.model.config, "max_position_embeddings", None) or 2**31)
 
     def verify(self) -> list[str]:
-        """See `Resource.verify`: weights, buffers, modules, hooks, gradients, mode; see integrity.py."""
-        found, self._opened = changes(self._opened, self.model)
+        """See `Resource.verify`: see integrity.py."""
+        found, self._opened = changes(self._opened, self.model, self.tokenizer)
         return found
 
     def close(self) -> None:

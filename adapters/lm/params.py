@@ -11,7 +11,7 @@ from pydantic import Field
 
 from ...canonical import digest
 from ...components import NOT_IDENTITY, Opening, Source
-from ...errors import ModelError
+from .folder import check_folder
 
 if TYPE_CHECKING:
     from .model import LanguageModel
@@ -23,6 +23,7 @@ _DEFINING = (".safetensors", ".bin", ".json", ".txt", ".model")
 class Local(Source):
     """A folder in Hugging Face format: config, tokenizer, safetensors."""
 
+    opens: ClassVar[str] = "language_model"
     type: Literal["local"]
     path: Annotated[str, NOT_IDENTITY]
     """The folder."""
@@ -32,8 +33,7 @@ class Local(Source):
     def fingerprint(self, digest_of: Callable[[Path], str]) -> str:
         """Digest of the names and contents of the files that define the model."""
         folder = Path(self.path)
-        if not (folder / "config.json").is_file():
-            raise ModelError(f"{folder}: not a model folder (no config.json); expected one in Hugging Face format")
+        check_folder(folder, self.allow_pickle)
         files = sorted(f for f in folder.iterdir() if f.suffix in _DEFINING and f.is_file())
         return digest({f.name: digest_of(f) for f in files})
 
@@ -47,6 +47,7 @@ class Local(Source):
 class Hub(Source):
     """A repository of the Hugging Face hub, at one commit."""
 
+    opens: ClassVar[str] = "language_model"
     type: Literal["hub"]
     id: str
     """`owner/name`."""
@@ -67,7 +68,7 @@ class Hub(Source):
         """See loading.py."""
         from .loading import hub_folder, open_folder
 
-        folder = hub_folder(self.id, self.fingerprint(lambda path: ""))
+        folder = hub_folder(self.id, opening.weights)
         return open_folder(folder, opening, allow_pickle=self.allow_pickle)
 
 
@@ -77,7 +78,7 @@ class Seeded(Source):
     It knows nothing; what it shows is that the machinery works.
     """
 
-    version: ClassVar[int] = 1
+    opens: ClassVar[str] = "language_model"
     type: Literal["seeded"]
     seed: Annotated[int, Field(ge=0)] = 0
     layers: Annotated[int, Field(ge=1, le=16)] = 2

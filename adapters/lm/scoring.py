@@ -52,8 +52,10 @@ def encode(lm: LanguageModel, prompt: str, target: str) -> Row:
         raise Unusable("the target is empty")
     joint = "" if prompt.endswith((" ", "\n")) or target.startswith((" ", "\n")) else " "
     encoded = lm.tokenizer(prompt + joint + target, return_offsets_mapping=True, verbose=False)
-    ids = encoded["input_ids"]
-    start = next((i for i, (_, end) in enumerate(encoded["offset_mapping"]) if end > len(prompt)), len(ids))
+    ids, spans = encoded["input_ids"], encoded["offset_mapping"]
+    while spans and spans[-1] == (0, 0):  # an end-of-text token that the tokenizer adds is no part of the target
+        ids, spans = ids[:-1], spans[:-1]
+    start = next((i for i, (_, end) in enumerate(spans) if end > len(prompt)), len(ids))
     if start == 0:
         raise Unusable("the prompt has no token")
     if start == len(ids):

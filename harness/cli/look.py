@@ -76,8 +76,6 @@ def list_command(
         for row in rows:
             origin = "" if row["built_in"] else f"  ({row['file']})"
             typer.echo(f"{row['kind']:10} {row['name']:{width}}  {row['title']}{origin}")
-    for error in known.broken:
-        typer.echo(f"cannot be read:\n{error}", err=True)
 
 
 def show_command(

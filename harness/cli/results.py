@@ -97,13 +97,12 @@ def gate_command(
     policy = _policy(gate, metric, fail_on, specs or ())
     verdicts = judge(read_baseline(baseline), read_baseline(run), policy)
     _print_verdicts(verdicts, as_json)
-    with writable(run):
-        if junit is not None:
+    if junit is not None:
+        with writable(junit):
             junit.write_text(to_junit(verdicts), encoding="utf-8")
-        summary = markdown or os.environ.get("GITHUB_STEP_SUMMARY")
-        if summary:
-            with Path(summary).open("a", encoding="utf-8") as stream:
-                stream.write(to_markdown(verdicts))
+    if summary := markdown or os.environ.get("GITHUB_STEP_SUMMARY"):
+        with writable(Path(summary)), Path(summary).open("a", encoding="utf-8") as stream:
+            stream.write(to_markdown(verdicts))
     if github or os.environ.get("GITHUB_ACTIONS") == "true":
         typer.echo(to_github(verdicts))
     code, sentence = outcome(verdicts, policy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Annotated, Any
 
@@ -26,11 +26,12 @@ def run_command(
     fresh: Annotated[bool, typer.Option("--fresh", help="Run again what is there already.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run cells again that failed.")] = False,
     part: Annotated[str | None, typer.Option("--shard", help="i/n: only this share of the cells.")] = None,
+    only: Annotated[list[str] | None, typer.Option("--only", help="Run only the cell of this id.")] = None,
     executor: Annotated[str, typer.Option("--executor", help="local or inline.")] = "local",
     timeout: Annotated[float | None, typer.Option("--timeout", min=0.001, help="Seconds that a cell may take.")] = None,
 ) -> None:
     """Run suites, tasks and methods; cells that are there already are not run again."""
-    from ..api import run
+    from ..api import Run, run
 
     display = _Display()
     with display:
@@ -48,14 +49,17 @@ def run_command(
             retry_failed=retry_failed,
             part=part,
             executor=executor,
+            only=only or (),
             timeout_s=timeout,
-            command=["benchwright", *sys.argv[1:]],
             on_plan=display.on_plan,
             on_event=display.on_event,
         )
     from .results import print_tables
 
-    print_tables(result.board)
+    if not display.planned:
+        typer.echo("nothing to do: this share has no cells")
+        return
+    print_tables(Run(result.folder).board)
     bad = [c for c in result.cells() if c.id in display.planned and not c.ok]
     for cell in bad:
         name = " · ".join([cell.task, cell.method, *cell.models.values(), f"seed {cell.seed}"])
@@ -76,12 +80,13 @@ def plan_command(
     limit: o.Limit = None,
     out: o.Out = None,
     specs: o.Specs = None,
+    part: Annotated[str | None, typer.Option("--shard", help="i/n: only this share of the cells.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say why each cell would run.")] = False,
     as_json: o.Json = False,
 ) -> None:
     """Show the cells that `run` would run, without running any."""
     from ..api import library, run_folder
-    from ..plan import Options, plan
+    from ..plan import Options, plan, shard
     from ..plan import explain as reasons_for
     from ..store import read_cells
 
@@ -89,7 +94,9 @@ def plan_command(
     planned = plan(library(specs or ()), targets, wanted)
     folder = run_folder(out, targets)
     existing = read_cells(folder) if (folder / "cells").is_dir() else []
-    reasons = reasons_for(planned.cells, existing)
+    cells = shard(planned.cells, part) if part else planned.cells
+    reasons = reasons_for(cells, existing)
+    states = {c.id: "done" if c.ok else f"{c.meta['status']} before; --retry-failed runs it again" for c in existing}
     rows = [
         {
             "id": c.id,
@@ -98,14 +105,14 @@ def plan_command(
             "limit": c.limit,
             "device": c.device,
             "runs": bool(reasons[c.id]),
-            "reason": reasons[c.id] or "done",
+            "reason": reasons[c.id] or states.get(c.id, "done"),
         }
-        for c in planned.cells
+        for c in cells
     ]
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return
-    for cell, row in zip(planned.cells, rows, strict=True):
+    for cell, row in zip(cells, rows, strict=True):
         typer.echo(f"{row['id']}  {cell.label}" + (f"  [{row['reason']}]" if explain else ""))
     typer.echo(f"{len(rows)} cells, {sum(bool(r['runs']) for r in rows)} to run in {folder}")
 
@@ -136,10 +143,13 @@ class _Display:
     def __exit__(self, *error: Any) -> None:
         self._bars.__exit__(*error)
 
-    def on_plan(self, plan: Any, reasons: Mapping[str, str]) -> None:
+    def on_plan(self, cells: Sequence[Any], reasons: Mapping[str, str], existing: Sequence[Any]) -> None:
         self.planned = set(reasons)
         todo = sum(map(bool, reasons.values()))
-        typer.echo(f"{len(reasons)} cells, {todo} to run, {len(reasons) - todo} done before", err=True)
+        known = {c.id: c for c in existing}
+        failed = sum(not known[c.id].ok for c in cells if not reasons[c.id])
+        hint = f", {failed} failed before (--retry-failed runs them again)" if failed else ""
+        typer.echo(f"{len(cells)} cells, {todo} to run, {len(cells) - todo - failed} done before{hint}", err=True)
 
     def on_event(self, cell: Any, event: Mapping[str, Any]) -> None:
         kind = event["event"]

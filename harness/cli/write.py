@@ -19,6 +19,7 @@ def new_command(
 ) -> None:
     """Write a commented, valid spec to start from."""
     from ..api import library
+    from ..runfolder import writable
     from ..templates import TEMPLATES, spec_text
 
     if kind not in TEMPLATES:
@@ -30,8 +31,9 @@ def new_command(
     if (kind, name) in known.entries:
         raise UsageError(f"{name!r} is the name of a {kind} already ({known.entries[kind, name].file})")
     text = spec_text(known, kind, name, like, file)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding="utf-8")
+    with writable(folder):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
     typer.echo(f"{file}\ncheck it with: benchwright validate {file}")
 
 
@@ -41,12 +43,14 @@ def schema_command(
     """Print the JSON Schema of all specs, or write one file for each kind."""
     from ..kinds import KINDS
     from ..loading.schema import any_schema, schema
+    from ..runfolder import writable
 
     if out is None:
         typer.echo(json.dumps(any_schema(), indent=1))
         return
-    out.mkdir(parents=True, exist_ok=True)
-    for kind in KINDS:
-        text = json.dumps(schema(kind), indent=1, sort_keys=True) + "\n"
-        (out / f"{kind}.schema.json").write_text(text, encoding="utf-8")
+    with writable(out):
+        out.mkdir(parents=True, exist_ok=True)
+        for kind in KINDS:
+            text = json.dumps(schema(kind), indent=1, sort_keys=True) + "\n"
+            (out / f"{kind}.schema.json").write_text(text, encoding="utf-8")
     typer.echo(f"{len(KINDS)} schemas in {out}")

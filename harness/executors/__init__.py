@@ -50,7 +50,7 @@ class Executor(Protocol):
 
 
 def executor(name: str) -> Executor:
-    """The executor called `local`, `inline` or `ray`. Raises UsageError."""
+    """The executor called `local` or `inline`. Raises UsageError."""
     if name == "local":
         from .local import LocalExecutor
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import signal
@@ -17,6 +18,8 @@ from . import OnEvent, Outcome
 
 GRACE_S = 10.0
 """Seconds between asking a worker to end and ending it."""
+TICK_S = 1.0
+"""Seconds between looks whether a silent worker is still alive."""
 LOG_LINES = 20
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -37,6 +40,7 @@ class LocalWorker:
         self._process: subprocess.Popen[bytes] | None = None
         self._jobs = self._events = -1
         self._buffer = b""
+        self._killed = False
 
     def run(self, job: dict[str, Any], timeout_s: float | None, on_event: OnEvent) -> Outcome:
         """See `Worker.run`."""
@@ -44,6 +48,9 @@ class LocalWorker:
             self._end()  # it died between jobs
         if self._process is None:
             self._start()
+        if self._killed:
+            self._end()
+            return Outcome("failed", "ended from outside")
         log_start = self.log.stat().st_size
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         # A worker that dies here is noticed by the end of its events.
@@ -66,8 +73,9 @@ class LocalWorker:
 
     def kill(self) -> None:
         """See `Worker.kill`."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
+        self._killed = True
+        if (process := self._process) is not None:
+            _signal_all(process, signal.SIGKILL)
 
     def close(self) -> None:
         """See `Worker.close`."""
@@ -99,10 +107,15 @@ class LocalWorker:
     def _read_line(self, deadline: float | None) -> bytes | None:
         """The next event; empty when the worker has died, None when the deadline has passed."""
         while b"\n" not in self._buffer:
-            wait = None if deadline is None else max(0.0, deadline - time.monotonic())
-            ready, _, _ = select.select([self._events], [], [], wait)
-            if not ready:
+            left = math.inf if deadline is None else deadline - time.monotonic()
+            if left <= 0:
                 return None
+            ready, _, _ = select.select([self._events], [], [], min(left, TICK_S))
+            if not ready:
+                # A child of the worker may hold the pipe open after the worker itself has died.
+                if self._process is not None and self._process.poll() is not None:
+                    return b""
+                continue
             received = os.read(self._events, 65536)
             if not received:
                 return b""
@@ -114,12 +127,13 @@ class LocalWorker:
         """Wait for the process, then ask it to end, then end it. Returns its exit code (negative: the signal)."""
         process, self._process = self._process, None
         assert process is not None
-        for seconds, give_up in ((patience_s, process.terminate), (GRACE_S, process.kill)):
+        for seconds, sign in ((patience_s, signal.SIGTERM), (GRACE_S, signal.SIGKILL)):
             try:
                 process.wait(seconds)
                 break
             except subprocess.TimeoutExpired:
-                give_up()
+                _signal_all(process, sign)
+        _signal_all(process, signal.SIGKILL)  # what the worker started and left behind
         for descriptor in (self._jobs, self._events):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -131,6 +145,12 @@ class LocalWorker:
             stream.seek(start)
             lines = stream.read().decode("utf-8", "replace").splitlines()
         return "\n".join(lines[-LOG_LINES:])
+
+
+def _signal_all(process: subprocess.Popen[bytes], sign: signal.Signals) -> None:
+    """Signal the worker and whatever it started; it leads a process group of its own."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, sign)
 
 
 def _death(code: int) -> tuple[str, str]:

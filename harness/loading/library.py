@@ -37,8 +37,8 @@ class Entry:
 class Library:
     """Specs by kind and name. A file that cannot be read is kept in `broken` and fails only what needs it."""
 
-    def __init__(self, folders: Iterable[Path] = (), named: Iterable[Path] = ()) -> None:
-        """`folders` are searched; each file of `named` must be a good spec. Raises SpecError, UsageError."""
+    def __init__(self, folders: Iterable[Path] = ()) -> None:
+        """`folders` are searched beside the shipped specs. Raises UsageError when one does not exist."""
         self.entries: dict[tuple[str, str], Entry] = {}
         self.broken: list[SpecError] = []
         read: set[Path] = set()
@@ -49,10 +49,6 @@ class Library:
                 if file.resolve() not in read:
                     read.add(file.resolve())
                     self._try_add(file, shipped=folder is SHIPPED)
-        for file in named:
-            if file.resolve() not in read:
-                read.add(file.resolve())
-                self.add(file)
 
     def _try_add(self, file: Path, shipped: bool) -> None:
         try:
@@ -118,13 +114,26 @@ class Library:
         return without(tree, "extends")
 
     def resolved_tree(self, entry: Entry, model_names: Sequence[str] = ()) -> Tree:
-        """The spec with `extends` and then `for_models` carried out.
+        """The spec with `extends` and `for_models` carried out.
 
-        `model_names`: the model's name and the names it extends, nearest first; the entries of `for_models` of all of
-        them are laid on, the nearest last.
+        Each spec of the chain comes with its own `for_models` laid on it, so that what a child says outright is not
+        undone by what its parent says for a model. `model_names`: the model's name and the names it extends, nearest
+        first; the entries of all of them are laid on, the nearest last.
         """
-        tree = self.full_tree(entry)
+        chain = self.lineage(entry)[::-1]
+        result = self._for_models(chain[0], chain[0].tree, model_names)
+        for child in chain[1:]:
+            result = merged(without(result, *INHERITED_NEVER), self._for_models(child, child.tree, model_names))
+        return without(result, "extends")
+
+    def _for_models(self, entry: Entry, tree: Tree, model_names: Sequence[str]) -> Tree:
+        """One spec of a chain with its own `for_models` carried out, and so gone."""
         special = tree.data.get("for_models", {})
+        if special and entry.kind != "method":
+            wrong = Problem(
+                tree.keys[("for_models",)], "for_models", "only methods differ by model", f"a {entry.kind} cannot"
+            )
+            raise SpecError([wrong])
         if not isinstance(special, dict) or not all(isinstance(v, dict) for v in special.values()):
             wrong = Problem(
                 tree.mark(("for_models",)), "for_models", "not a map of maps", "expected `MODEL: {field: …}`"

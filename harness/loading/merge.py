@@ -16,7 +16,7 @@ INHERITED_NEVER = ("name", "kind", "extends", "title", "description")
 
 def merged(base: Tree, over: Tree) -> Tree:
     """`over` laid on `base`, neither changed; each value keeps the place where it was written."""
-    result = Tree(None, dict(base.marks), dict(base.keys))
+    result = Tree(None, dict(base.marks), dict(base.keys), base.problems + over.problems)
     result.data = _merge(base.data, over.data, (), over, result)
     result.marks[()] = over.marks[()]
     return result
@@ -41,6 +41,7 @@ def without(tree: Tree, *names: str) -> Tree:
         {k: v for k, v in tree.data.items() if k not in names},
         {p: m for p, m in tree.marks.items() if not p or p[0] not in names},
         {p: m for p, m in tree.keys.items() if p[0] not in names},
+        tree.problems,
     )
 
 

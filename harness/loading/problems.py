@@ -41,6 +41,8 @@ def _problem(details: ErrorDetails, tree: Tree, model: type[BaseModel]) -> Probl
         return Problem(mark, dotted((*path, "type")), "missing", "expected the type of this building block")
     if kind == "value_error":
         return Problem(mark, dotted(path), str(context["error"]))
+    if kind in ("model_type", "dict_type", "model_attributes_type"):
+        return Problem(mark, dotted(path), f"got {_short(details['input'])}", "expected: a map of fields")
     near = ""
     if kind == "literal_error":
         near = closest(details["input"], str(context["expected"]).replace(" or ", ", ").replace("'", "").split(", "))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from ..components import DATA_FILE, NOT_IDENTITY, marked
 from ..errors import DataError, Problem, SpecError, closest, unknown
@@ -55,8 +56,8 @@ def resolve(library: Library, entry: Entry, model_names: Sequence[str] = ()) -> 
     lineage = tuple(e.name for e in library.lineage(entry))
     tree = library.resolved_tree(entry, model_names)
     spec, found = _validated(entry.kind, tree)
-    if spec is None:
-        raise SpecError(found)
+    if spec is None or tree.problems:
+        raise SpecError([*tree.problems, *found])
     resolved = Resolved(spec, tree, entry, lineage)
     found = list(_cross_checks(resolved, library))
     if found:
@@ -149,11 +150,25 @@ def _names(resolved: Resolved, library: Library, kind: str, path: Path_, names: 
 
 
 def identity(model: BaseModel) -> dict[str, Any]:
-    """The fields that can change a result, building blocks with their version; names of data files left out."""
-    hidden = {*marked(model.__class__, NOT_IDENTITY), *marked(model.__class__, DATA_FILE)}
-    shown = {n: _identity_value(getattr(model, n)) for n in type(model).model_fields if n not in hidden}
+    """The fields that can change a result, building blocks with their version; names of data files left out.
+
+    A field that has its default is left out too, so that a new field with a default changes no identity; in return,
+    who changes a default or what it does raises the block's `version`.
+    """
+    kind = type(model)
+    hidden = {*marked(kind, NOT_IDENTITY), *marked(kind, DATA_FILE)}
+    shown = {
+        name: _identity_value(getattr(model, name))
+        for name, info in kind.model_fields.items()
+        if name not in hidden and (name == "type" or getattr(model, name) != _default(info))
+    }
     version = getattr(model, "version", None)
     return shown if version is None else {**shown, "version": version}
+
+
+def _default(info: FieldInfo) -> Any:
+    """A field's default; nothing equals that of a field without one."""
+    return object() if info.is_required() else info.get_default(call_default_factory=True, validated_data={})
 
 
 def _identity_value(value: Any) -> Any:
@@ -171,17 +186,16 @@ def data_fields(resolved: Resolved) -> dict[Path_, str]:
     return dict(_data_fields(resolved.spec, ()))
 
 
-def _data_fields(value: Any, path: Path_) -> Iterator[tuple[Path_, str]]:
+def _data_fields(value: Any, path: Path_, is_file: bool = False) -> Iterator[tuple[Path_, str]]:
     if isinstance(value, BaseModel):
         files = marked(type(value), DATA_FILE)
         for name in type(value).model_fields:
-            if name in files and getattr(value, name) is not None:
-                yield (*path, name), getattr(value, name)
-            else:
-                yield from _data_fields(getattr(value, name), (*path, name))
-    elif isinstance(value, tuple | list):
-        for i, child in enumerate(value):
-            yield from _data_fields(child, (*path, i))
+            yield from _data_fields(getattr(value, name), (*path, name), name in files)
+    elif isinstance(value, tuple | list | dict):
+        for key, child in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _data_fields(child, (*path, key), is_file)
+    elif is_file and isinstance(value, str):
+        yield path, value
 
 
 def data_root(task: Resolved, override: str | None) -> Path | None:

@@ -17,21 +17,20 @@ def schema(kind: str) -> dict[str, Any]:
     """The partial schema of one kind, its building blocks those that were discovered."""
     full = registry().kinds[kind].model_json_schema()
     partial = _partial(full)
-    loose: dict[str, Any] = {
-        name: value for name, value in partial["properties"].items() if name not in ("kind", "name")
+    partial["properties"]["extends"] = {
+        "type": "string",
+        "description": f"The {kind} whose fields this one takes over and changes.",
     }
-    special = {"type": "object", "properties": loose, "additionalProperties": False}
-    partial["properties"] |= {
-        "extends": {
-            "type": "string",
-            "description": f"The {kind} whose fields this one takes over and changes.",
-        },
-        "for_models": {
+    if kind == "method":
+        loose = {
+            name: value for name, value in partial["properties"].items() if name not in ("kind", "name", "extends")
+        }
+        special = {"type": "object", "properties": loose, "additionalProperties": False}
+        partial["properties"]["for_models"] = {
             "type": "object",
             "description": "What differs for a model, by the model's name.",
             "additionalProperties": special,
-        },
-    }
+        }
     return {"$schema": _DIALECT, **partial, "required": ["kind", "name"]}
 
 

@@ -53,6 +53,8 @@ class Tree:
     """Where each value begins."""
     keys: dict[Path_, Mark] = field(default_factory=dict)
     """Where the key of each entry of a map begins."""
+    problems: tuple[Problem, ...] = ()
+    """What is wrong with the text itself (a duplicate key, a tag); told with what is wrong with the spec."""
 
     def mark(self, path: Path_) -> Mark:
         """The place of the deepest known part of `path`."""
@@ -63,7 +65,7 @@ class Tree:
 
 
 def read_tree(file: Path) -> Tree:
-    """Read a spec file. Raises SpecError for everything that is wrong with it, a missing file included."""
+    """Read a spec file. Raises SpecError when it cannot be read at all; other problems are kept in the tree."""
     name = str(file)
     try:
         text = file.read_bytes().decode("utf-8")
@@ -88,9 +90,7 @@ def parse_tree(text: str, name: str) -> Tree:
         raise _problem(at, f"not valid YAML: {reason}") from error
     except yaml.YAMLError as error:
         raise _problem(Mark(name), f"not valid YAML: {' '.join(str(error).split())}") from error
-    if builder.problems:
-        raise SpecError(builder.problems)
-    return Tree(data, builder.marks, builder.keys)
+    return Tree(data, builder.marks, builder.keys, tuple(builder.problems))
 
 
 def _problem(mark: Mark, wrong: str, expected: str = "") -> SpecError:

@@ -10,4 +10,7 @@ from .intervals import Estimate, interval, intervals
 from .paired import Comparison, compare, holm, items_needed
 from .resampling import value
 
-__all__ = ["Comparison", "Estimate", "compare", "holm", "interval", "intervals", "items_needed", "value"]
+VERSION = 1
+"""Raised when the same records give other intervals or tests."""
+
+__all__ = ["VERSION", "Comparison", "Estimate", "compare", "holm", "interval", "intervals", "items_needed", "value"]

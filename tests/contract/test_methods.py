@@ -19,7 +19,7 @@ from benchwright.parts import join
 from benchwright.plan import Options, mismatch, plan
 from benchwright.worker import Bench
 
-CPU = Opening("cpu", "float32", 1, ArtifactStore(Path("nowhere")))
+CPU = Opening("cpu", "float32", 1, "", ArtifactStore(Path("nowhere")))
 MODEL = ("tiny-llama",)
 SMALL = ("quickstart-edit", "quickstart-grade")
 
@@ -80,7 +80,7 @@ def test_a_patch_leaves_the_model_bit_for_bit_as_it_was(name: str) -> None:
     assert isinstance(algorithm, YieldsPatch)
     before = {n: p.clone() for n, p in lm.model.state_dict().items()}
     requests = [EditRequest("0", "The island of Belava exports", "Belava", "amber")]
-    job = Job("0", None, None, 0, None, {}, {}, {}, {}, None)  # type: ignore[arg-type]
+    job = Job(None, None, 0, None, {}, {}, {}, None)  # type: ignore[arg-type]
     patch, _ = algorithm.apply(lm, requests, None, job)
     assert lm.verify() == []
     again, _ = algorithm.apply(lm, requests, None, job)

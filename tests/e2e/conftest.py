@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 
+HOWS = (
+    *("well", "raise", "hang", "segfault", "exit", "kill", "leak", "skip", "memory", "nan", "slow", "parent"),
+    *("leak-then-raise", "orphan", "surrogate", "twice", "unknown", "badname"),
+)
 DATA = Path(__file__).parents[1] / "data"
 Done = subprocess.CompletedProcess[str]
 Cli = Callable[..., Done]
@@ -46,7 +50,7 @@ def faulty(folder: Path) -> Path:
     (specs / "box.yaml").write_text("kind: model\nname: box\nsource: {type: box}\n", encoding="utf-8")
     task = "kind: task\nname: squares\ndata: {type: counting}\nprotocol: {type: faulty}\n"
     (specs / "squares.yaml").write_text(task, encoding="utf-8")
-    for how in ["well", "raise", "hang", "segfault", "exit", "kill", "leak", "skip", "memory", "nan", "slow", "parent"]:
+    for how in HOWS:
         method = f"kind: method\nname: {how}\nalgorithm: {{type: behave, how: {how}}}\n"
         (specs / f"{how}.yaml").write_text(method, encoding="utf-8")
     return specs

@@ -39,9 +39,9 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
         ("new method x --like rome2", "unknown method 'rome2'"),
         ("leaderboard nowhere", "nowhere: not a run folder"),
         ("report nowhere", "nowhere: not a run folder"),
-        ("compare a.jsonl b.jsonl", "a.jsonl: no such baseline"),
-        ("gate nowhere --baseline x", "x: no such baseline"),
-        ("baseline update nowhere x.jsonl", "nowhere: no such baseline"),
+        ("compare a.jsonl b.jsonl", "a.jsonl: no such run folder or baseline"),
+        ("gate nowhere --baseline x", "x: no such run folder or baseline"),
+        ("baseline update nowhere x.jsonl", "nowhere: no such run folder or baseline"),
     ],
 )  # fmt: skip
 def test_mistakes(cli: Cli, words: str, message: str) -> None:

@@ -58,13 +58,18 @@ def test_every_fault_is_a_record_and_none_stops_the_others(cli: Cli, faulty: Pat
     repeat = found["raise"]["error"]["repeat"]
     assert repeat.startswith("benchwright run task:squares ")
     again = cli(*repeat.split()[1:], expect=1)
-    assert "1 to run" in again.stderr.replace("squares", "") or "raise" in again.stderr
+    assert "1 cells, 1 to run" in again.stderr
+    # Repeating one cell leaves what was asked for as it was.
+    assert len(json.loads((folder / "r" / "run.json").read_text(encoding="utf-8"))["cells"]) == len(hows)
 
 
 def test_what_runs_again(cli: Cli, faulty: Path, folder: Path) -> None:
     words = ["run", "task:squares", "raise", "kill", "skip", "well", "--model", "box", "--out", "r"]
     cli(*words, expect=1)
-    assert "4 cells, 2 to run, 2 done before" in cli(*words, expect=1).stderr
+    assert (
+        "4 cells, 2 to run, 1 done before, 1 failed before (--retry-failed runs them again)"
+        in cli(*words, expect=1).stderr
+    )
     assert "4 cells, 3 to run, 1 done before" in cli(*words, "--retry-failed", expect=1).stderr
     assert "4 cells, 4 to run, 0 done before" in cli(*words, "--fresh", expect=1).stderr
 
@@ -121,15 +126,29 @@ def test_a_killed_worker_costs_a_part_not_the_cell(
     assert len(content(folder / "r")) == 2 * (2 + 6)
 
 
-def test_a_worker_outlives_its_parent_by_no_more_than_a_part(
-    cli: Cli, faulty: Path, folder: Path, environment: Mapping[str, str]
-) -> None:
+def test_a_worker_leaves_with_its_parent(cli: Cli, faulty: Path, folder: Path, environment: Mapping[str, str]) -> None:
     process = start(["run", "task:squares", "parent", "--model", "box", "--out", "r"], environment)
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
     # The lock died with the parent: the same folder can be used at once.
     cli("run", "task:squares", "well", "--model", "box", "--out", "r")
-    subprocess.run(["pkill", "-f", "benchwright.worker"], check=False)
+    # The worker, which would have slept on for ten minutes, has noticed.
+    deadline = time.monotonic() + 30
+    while environment_has(folder / "cache"):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def environment_has(cache: Path) -> list[str]:
+    """Processes that run with this cache, i.e. those of this test."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdecimal() and str(cache).encode() in (entry / "environ").read_bytes():
+                found.append(entry.name)
+        except OSError:
+            continue
+    return found
 
 
 def test_a_broken_plugin_is_a_warning_until_it_is_needed(cli: Cli, folder: Path) -> None:
@@ -142,3 +161,59 @@ def test_a_broken_plugin_is_a_warning_until_it_is_needed(cli: Cli, folder: Path)
     (folder / "m.yaml").write_text("kind: method\nname: m\nalgorithm: {type: theirs}\n", encoding="utf-8")
     said = cli("validate", "m.yaml", PYTHONPATH=broken, expect=2)
     assert "m.yaml:3:19: algorithm.type: unknown type 'theirs' (plug-in broken cannot be loaded" in said.stderr
+
+
+def test_a_leak_before_a_failure_leaves_no_part(cli: Cli, faulty: Path, folder: Path) -> None:
+    """What was made with a changed model is not kept, however the cell ends and whatever comes after."""
+    words = ["run", "task:squares", "leak-then-raise", "well", "--model", "box", "--out", "r"]
+    cli(*words, expect=1)
+    found = cells(folder / "r")
+    assert (found["leak-then-raise"]["status"], found["well"]["status"]) == ("leaked", "ok")
+    assert not list((folder / "r").glob("partial/*"))
+
+
+def test_a_child_that_the_worker_leaves_behind_does_not_hold_up_the_run(cli: Cli, faulty: Path, folder: Path) -> None:
+    start_s = time.monotonic()
+    cli("run", "task:squares", "orphan", "well", "--model", "box", "--out", "r", expect=1)
+    assert time.monotonic() - start_s < 60
+    assert cells(folder / "r")["orphan"]["status"] == "failed"
+    assert cells(folder / "r")["well"]["status"] == "ok"
+
+
+@pytest.mark.parametrize("how", ["surrogate", "twice", "unknown", "badname"])
+def test_what_cannot_be_written_is_a_failed_cell(cli: Cli, faulty: Path, folder: Path, how: str) -> None:
+    cli("run", "task:squares", how, "well", "--model", "box", "--out", "r", expect=1)
+    found = cells(folder / "r")
+    assert (found[how]["status"], found["well"]["status"]) == ("failed", "ok")
+    message = {
+        "surrogate": "bad text",
+        "twice": "twice",
+        "unknown": "no metric",
+        "badname": "cannot name",
+    }
+    assert message[how] in found[how]["error"]["cause"]
+
+
+def test_other_chunks_after_a_kill_lose_and_repeat_nothing(
+    cli: Cli, faulty: Path, folder: Path, environment: Mapping[str, str]
+) -> None:
+    """The size of a chunk is no part of the identity, so a resumed run may cut the items elsewhere."""
+    words = ["run", "task:squares", "slow", "--model", "box", "--out", "r"]
+    process = start(words, environment)
+    wait_for_parts(folder / "r", 1)
+    process.kill()
+    process.communicate(timeout=60)
+    task = (faulty / "squares.yaml").read_text(encoding="utf-8")
+    (faulty / "squares.yaml").write_text(task.replace("{type: faulty}", "{type: faulty, chunk: 3}"), encoding="utf-8")
+    cli(*words)
+    (cell,) = (folder / "r").glob("cells/*")
+    assert len((cell / "items.jsonl").read_text(encoding="utf-8").splitlines()) == 6
+    assert len((cell / "records.jsonl").read_text(encoding="utf-8").splitlines()) == 6
+
+
+def test_a_control_can_be_run_alone_and_shards_cover_every_cell(cli: Cli, folder: Path) -> None:
+    cli("run", "task:quickstart-grade", "majority-class", "--out", "r")
+    assert set(cells(folder / "r")) == {"majority-class", "prior-sampling"}
+    for part in ("1/2", "2/2"):
+        cli("run", "quickstart", "--limit", "2", "--shard", part, "--out", part[0])
+    assert len({c["id"] for p in "12" for c in cells(folder / p).values()}) == 7

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import pytest
+
 import benchwright as bw
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -49,7 +51,7 @@ def test_quickstart(cli: Cli, folder: Path) -> None:
 def test_the_python_api(folder: Path) -> None:
     run = bw.run("task:quickstart-grade", "quickstart-careful", seeds=[0, 1], executor="inline")
     records, items, board = run.records(), run.items(), run.leaderboard()
-    assert set(records.columns) == {"task", "method", "model", "seed", "item", "metric", "value"}
+    assert set(records.columns) == {"cell", "task", "method", "model", "seed", "item", "metric", "value"}
     assert len(items) == 3 * 2 * 300
     # A row that looks at no seed is the same for each.
     careful = records[(records.method == "quickstart-careful") & (records.metric == "correct")]
@@ -58,6 +60,14 @@ def test_the_python_api(folder: Path) -> None:
     assert accuracy.value == careful.value.mean()
     assert accuracy.low < accuracy.value < accuracy.high
     assert bw.open_run(run.folder).records().equals(records)
+    # A run speaks of its own cells, whatever else is in the folder.
+    short = bw.run("task:quickstart-grade", "quickstart-careful", limit=5, executor="inline")
+    assert set(short.items().groupby("method").size()) == {5}
+    assert set(short.leaderboard().table) == {"quickstart-grade"}
+    assert len(bw.open_run(run.folder).cells()) == 6 + 3
+    for wrong in ({"limit": "x"}, {"limit": 0}, {"seeds": "01"}, {"seeds": []}, {"device": "gpu"}):
+        with pytest.raises(bw.BenchwrightError, match=r"got|expected"):
+            bw.run("quickstart", **wrong)
 
 
 HEAVY = ("torch", "transformers", "timm", "pandas", "scipy", "lm_eval", "evaluate", "datasets", "sklearn")

@@ -26,7 +26,7 @@ def editing(shared: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def lm(editing: Path) -> LanguageModel:
-    cpu = Opening("cpu", "float32", 1, ArtifactStore(Path("nowhere")))
+    cpu = Opening("cpu", "float32", 1, "", ArtifactStore(Path("nowhere")))
     return open_folder(editing / "tiny-gpt2-xl", cpu, allow_pickle=False)
 
 

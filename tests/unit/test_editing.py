@@ -26,7 +26,7 @@ from benchwright.artifacts import ArtifactStore
 from benchwright.components import Opening
 from benchwright.errors import DataError
 
-CPU = Opening("cpu", "float32", 1, ArtifactStore(Path("nowhere")))
+CPU = Opening("cpu", "float32", 1, "", ArtifactStore(Path("nowhere")))
 
 
 def asked(measure: str, target: tuple[int, ...], kind: str = "", probe: int = 0) -> Asked:

@@ -611,5 +611,5 @@ def test_a_damaged_baseline_is_named(tmp_path: Path, how: str, message: str) -> 
 
 
 def test_a_missing_baseline_says_how_to_write_one(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="benchwright baseline update"):
+    with pytest.raises(UsageError, match="baseline update"):
         read_baseline(tmp_path / "none.jsonl")

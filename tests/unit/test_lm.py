@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from benchwright.adapters.lm.architecture import mlp_down
+from benchwright.adapters.lm.integrity import _sampled
 from benchwright.adapters.lm.model import LanguageModel
 from benchwright.adapters.lm.patch import Patch
 from benchwright.adapters.lm.scoring import Row, Unusable, encode, forced_argmax, greedy, padded
@@ -152,9 +153,16 @@ LEAKS: dict[str, tuple[Callable[[Any], Any], str]] = {
         "norm.weight is another tensor",
     ),
     "buffer": (lambda m: m.model.rotary_emb.inv_freq.mul_(1.5), "inv_freq has other values"),
-    "hook": (lambda m: m.model.layers[0].register_forward_hook(lambda *a: None), "+1 hooks"),
+    "hook": (lambda m: m.model.layers[0].register_forward_hook(lambda *a: None), "hooks changed, 0 before and 1 now"),
     "gradient": (lambda m: m.model.norm.weight.requires_grad_(True), "requires_grad True"),
-    "mode": (lambda m: m.train(), "training mode"),
+    "mode": (lambda m: m.train(), "training changed"),
+    "forward": (lambda m: setattr(m.model.layers[0].mlp, "forward", lambda x: x), "mlp.forward changed"),
+    "scaling": (lambda m: setattr(m.model.layers[0].self_attn, "scaling", 0.5), "self_attn.scaling changed"),
+    "configuration": (lambda m: setattr(m.config, "rms_norm_eps", 1.0), "the configuration changed"),
+    "parameter's hook": (
+        lambda m: m.model.norm.weight.requires_grad_(True).register_hook(lambda g: g),
+        "hooks changed",
+    ),
     "module": (_swap, "modules were exchanged"),
     "new parameter": (lambda m: m.register_parameter("extra", torch.nn.Parameter(torch.ones(1))), "extra is new"),
 }  # fmt: skip
@@ -179,3 +187,29 @@ def test_writing_and_putting_back_is_no_leak(llama: LanguageModel) -> None:
         big = torch.full_like(weight, 1e4)
         weight.add_(0.123).add_(big).sub_(big).sub_(0.123)
     assert llama.verify() != []
+
+
+def test_leaks_beside_the_model_are_seen(llama: LanguageModel) -> None:
+    llama.tokenizer.padding_side = "left"
+    assert llama.verify() == ["the tokenizer's padding_side changed"]
+    torch.set_grad_enabled(False)
+    try:
+        assert llama.verify() == ["the tokenizer's padding_side changed", "torch's gradient mode changed"][1:]
+    finally:
+        torch.set_grad_enabled(True)
+
+
+def test_a_column_of_a_large_weight_is_seen_through_data() -> None:
+    weight = torch.nn.Linear(512, 512, bias=False).requires_grad_(False)
+    for column in (0, 1, 37, 511):
+        before = _sampled(weight.weight)
+        weight.weight.data[:, column] += 1
+        assert _sampled(weight.weight) != before, column
+
+
+def test_a_hook_in_the_place_of_another_is_seen(llama: LanguageModel) -> None:
+    first = llama.model.register_forward_hook(lambda *a: None)
+    llama.verify()
+    first.remove()
+    llama.model.register_forward_hook(lambda *a: None)
+    assert llama.verify() == ["hooks changed, 1 before and 1 now"]

@@ -16,7 +16,7 @@ from benchwright.components import Opening
 from benchwright.digests import FileDigests
 from benchwright.errors import ModelError
 
-CPU = Opening("cpu", "float32", 1, ArtifactStore(Path("nowhere")))
+CPU = Opening("cpu", "float32", 1, "", ArtifactStore(Path("nowhere")))
 
 
 @pytest.fixture
@@ -61,15 +61,29 @@ def spoil_weights(folder: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:5000])
 
 
+def drop_tensor(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.layers.1.mlp.down_proj.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
 SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "pickle": (spoil_pickle, "only pickled weights (pytorch_model.bin), which can run code when read"),
     "code": (spoil_code, "brings its own code"),
     "truncated": (spoil_weights, "cannot be opened as a causal language model"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "has no weights"),
-    "no tokenizer": (lambda f: [t.unlink() for t in f.glob("tokenizer*")], "m: "),
+    "no tokenizer": (lambda f: [t.unlink() for t in f.glob("tokenizer*")], "has no tokenizer (tokenizer.json)"),
+    "missing tensor": (drop_tensor, "the weights lack 1 tensors, for example model.layers.1.mlp.down_proj.weight"),
+    "no model type": (lambda f: (f / "config.json").write_text("{}"), "names no model_type"),
     "bad config": (lambda f: (f / "config.json").write_text("{"), "config.json: cannot be read"),
     "other model": (lambda f: (f / "config.json").write_text('{"model_type": "resnet"}'), "cannot be opened"),
 }
+
+
+AT_PLAN = ("pickle", "code", "no weights", "no tokenizer", "bad config", "no model type")
+"""What is refused before anything runs."""
 
 
 @pytest.mark.parametrize("kind", SPOILT)
@@ -78,6 +92,9 @@ def test_refused(model: Path, kind: str) -> None:
     spoil(model)
     with pytest.raises(ModelError) as caught:
         opened(model)
+    if kind in AT_PLAN:
+        with pytest.raises(ModelError):
+            Local(type="local", path=str(model)).fingerprint(FileDigests.load(model).of)
     assert message in str(caught.value)
 
 
@@ -102,7 +119,7 @@ def test_a_device_that_is_not_there(model: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(ModelError, match=r"device cuda: no CUDA GPU is usable here; choose --device cpu"):
-        Local(type="local", path=str(model)).open(Opening("cuda", "float32", 1, ArtifactStore(Path("nowhere"))))
+        Local(type="local", path=str(model)).open(Opening("cuda", "float32", 1, "", ArtifactStore(Path("nowhere"))))
 
 
 def test_without_a_hub_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchwright.errors import Mark, SpecError
+from benchwright.api import library
+from benchwright.errors import Mark, Problem, SpecError
+from benchwright.loading.resolve import check
 from benchwright.loading.tree import MAX_DEPTH, parse_tree, read_tree
 
 
@@ -55,15 +58,27 @@ def test_every_value_and_key_has_its_place() -> None:
     ],
 )
 def test_refused(text: str, message: str) -> None:
-    with pytest.raises(SpecError, match=r".") as caught:
-        parse_tree(text, "s.yaml")
-    assert message in str(caught.value)
+    assert message in "\n".join(map(str, said_of(text)))
+
+
+def said_of(text: str) -> Sequence[Problem]:
+    """Problems of a text, whether it can be read in spite of them or not."""
+    try:
+        return parse_tree(text, "s.yaml").problems
+    except SpecError as error:
+        return error.problems
 
 
 def test_all_problems_of_a_file_at_once() -> None:
+    assert len(said_of("a: 1\na: 2\nb: !t 3\n")) == 2
     with pytest.raises(SpecError) as caught:
-        parse_tree("a: 1\na: 2\nb: !t 3\n", "s.yaml")
-    assert len(caught.value.problems) == 2
+        validate_text("kind: method\nname: m\nname: n\nalgorithm: {type: fine_tune, lrr: 1}\n")
+    assert [p.field for p in caught.value.problems] == ["name", "algorithm.parameters", "algorithm.lrr"]
+
+
+def validate_text(text: str) -> None:
+    known = library([])
+    check(known, known.entry_of(parse_tree(text, "s.yaml"), Path("s.yaml")))
 
 
 def test_json_with_tabs_and_its_errors() -> None:

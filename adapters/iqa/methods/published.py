@@ -26,4 +26,4 @@ class Predictions(Algorithm):
         """As published, not normalised."""
         from ..data import read_predictions
 
-        return read_predictions(job.files["method"]["file"], self.image_column, classes)
+        return read_predictions(job.files["algorithm"]["file"], self.image_column, classes)

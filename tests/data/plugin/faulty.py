@@ -8,9 +8,9 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from benchwright.components import Algorithm, Data, Opening, Resource, Source, TaskProtocol
+from benchwright.components import NOT_IDENTITY, Algorithm, Data, Opening, Resource, Source, TaskProtocol
 from benchwright.errors import Skip
 from benchwright.job import Job, Part
 from benchwright.metrics import Metric
@@ -43,6 +43,7 @@ class Box:
 class BoxSource(Source):
     """Makes boxes."""
 
+    opens: ClassVar[str] = "box"
     type: Literal["box"]
 
     def fingerprint(self, digest_of: Any) -> str:
@@ -58,17 +59,17 @@ class Behave(Algorithm):
 
     yields: ClassVar[str] = "behaviour"
     type: Literal["behave"]
-    how: Literal["well", "raise", "hang", "segfault", "exit", "kill", "leak", "skip", "memory", "nan", "slow", "parent"]
+    how: str
 
 
 class Faulty(TaskProtocol):
     """Records each number's square, two numbers a part."""
 
-    family: ClassVar[str] = "faulty"
-    roles: ClassVar[tuple[str, ...]] = ("box",)
+    roles: ClassVar[Mapping[str, str]] = {"box": "box"}
     items: ClassVar[str] = "number"
     accepts: ClassVar[frozenset[str]] = frozenset({"behaviour"})
     type: Literal["faulty"]
+    chunk: Annotated[int, NOT_IDENTITY] = 2
 
     def metrics(self) -> tuple[Metric, ...]:
         return (Metric("square", "square", "higher", "n²", "arithmetic", unit="count"),)
@@ -76,16 +77,22 @@ class Faulty(TaskProtocol):
     def run(self, job: Job) -> Iterator[Part]:
         algorithm = job.method.algorithm
         assert isinstance(algorithm, Behave)
-        for name, chunk in job.chunks(job.items(), 2):
+        for name, chunk in job.chunks(job.items(), self.chunk):
             part = Part(name)
             for number in chunk:
                 print(f"number {number}", flush=True)
+                if number == 5 and algorithm.how == "leak-then-raise":
+                    raise RuntimeError("after a leak")
                 if number == 3:
                     misbehave(algorithm.how, job)
                 if algorithm.how == "slow":
                     time.sleep(0.3)
                 value = float("nan") if algorithm.how == "nan" else number**2
-                part.items.append({"item": f"n{number}"})
+                part.items.append({"item": "same" if algorithm.how == "twice" else f"n{number}"})
+                if algorithm.how == "unknown":
+                    part.record(f"n{number}", "cube", number**3)
+                if algorithm.how == "badname":
+                    part.exhibits["a/b"] = {}
                 part.record(f"n{number}", "square", value)
                 part.exhibits[f"n{number}"] = {"type": "text-pair", "title": "n", "rows": [[str(number), "", ""]]}
             yield part
@@ -106,6 +113,15 @@ def misbehave(how: str, job: Job) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "leak":
         job.models["box"].content.append(4)  # type: ignore[attr-defined]
+    if how == "leak-then-raise":
+        job.models["box"].content.append(4)  # type: ignore[attr-defined]
+    if how == "orphan":
+        if os.fork() == 0:  # holds the worker's pipes open
+            time.sleep(300)
+            os._exit(0)
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if how == "surrogate":
+        raise RuntimeError("bad text \udc80")
     if how == "skip":
         raise Skip("this method does not fit this box")
     if how == "memory":
