@@ -90,7 +90,6 @@ class Run:
             [
                 {
                     "cell": c.id,
-                    "cell": c.id,
                     "task": c.task,
                     "method": c.method,
                     "model": ", ".join(c.models.values()),
