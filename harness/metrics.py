@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any, Literal
 
 import numpy as np
@@ -93,8 +94,10 @@ def register_reducer(name: str) -> Callable[[Reducer], Reducer]:
 
 @cache
 def _load_builtin() -> None:
-    for module in ("classification", "probability"):
-        import_module(f".reducers.{module}", __package__)
+    from . import reducers
+
+    for module in iter_modules(reducers.__path__):
+        import_module(f".reducers.{module.name}", __package__)
 
 
 def reducer(name: str) -> Reducer:

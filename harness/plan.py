@@ -5,7 +5,7 @@ Needs no torch: weights and data are known by the digests of their files.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,14 @@ from .artifacts import cache_home
 from .canonical import digest
 from .differences import differences
 from .digests import FileDigests
-from .errors import UsageError, unknown
+from .errors import UsageError
 from .kinds import Block, SuiteSpec, TaskSpec
 from .loading.library import Library
 from .loading.models import model_spec
 from .loading.resolve import Resolved, data_files, data_root, identity, resolve, resolved_json
 from .provenance import package_version
 from .store import FORMAT, Cell
+from .targets import sort_targets
 
 
 @dataclass(frozen=True)
@@ -118,78 +119,29 @@ def plan(library: Library, targets: Sequence[str], options: Options) -> Plan:
     A target is a suite, a task or a method, by name, by `kind:name`, or by file. Methods join the blocks of the suites
     whose tasks they fit; methods alone join `quickstart`; tasks need methods.
     """
-    suites, tasks, methods = _sort_targets(library, targets)
-    if methods and not suites and not tasks:
-        suites = [resolve(library, library.get("suite", "quickstart"))]
-    blocks = [(suite.spec, block) for suite in suites for block in suite.spec.blocks]
-    if tasks:
-        block = Block(tasks=tuple(t.name for t in tasks), methods=tuple(m.name for m in methods))
-        blocks.append((SuiteSpec(kind="suite", name="command-line", blocks=(block,)), block))
+    asked = {kind: [e.name for e in entries] for kind, entries in sort_targets(library, targets).items()}
+    if asked["method"] and not asked["suite"] and not asked["task"]:
+        asked["suite"] = ["quickstart"]
+    suites = [resolve(library, library.get("suite", name)).spec for name in asked["suite"]]
     digests = FileDigests.load(cache_home())
     planner = _Planner(library, options, digests)
-    cells: dict[str, PlannedCell] = {}
-    for suite, block in blocks:
-        joining = () if suite.name == "command-line" else tuple(m.name for m in methods)
-        for cell in planner.block(suite, block, joining):
-            cells.setdefault(cell.id, cell)
+    planned = [c for suite in suites for block in suite.blocks for c in planner.block(suite, block, asked["method"])]
+    if asked["task"]:
+        block = Block(tasks=tuple(asked["task"]), methods=tuple(asked["method"]))
+        planned += planner.block(SuiteSpec(kind="suite", name="command-line", blocks=(block,)), block, ())
+    cells = {cell.id: cell for cell in planned}
     digests.save()
-    _refuse_unused(methods, cells.values())
+    for name in set(asked["method"]) - {c.method.name for c in cells.values()}:
+        raise UsageError(f"method {name!r} fits no task of what was named; see `benchwright show {name} --resolved`")
     # Groups as they come, those without a model first: what a worker has imported for a model stays in its memory.
     groups = list(dict.fromkeys((bool(c.models), c.group) for c in cells.values()))
     order = {group: i for i, (_, group) in enumerate(sorted(groups, key=lambda g: g[0]))}
-    references = {r: resolve(library, library.get("reference", r)) for s in suites for r in s.spec.references}
+    references = {r: resolve(library, library.get("reference", r)) for s in suites for r in s.references}
     return Plan(
         tuple(sorted(cells.values(), key=lambda c: order[c.group])),
         tuple(s.name for s in suites),
         tuple(references.values()),
     )
-
-
-def _sort_targets(library: Library, targets: Sequence[str]) -> tuple[list[Resolved], list[Resolved], list[Resolved]]:
-    found: dict[str, list[Resolved]] = {"suite": [], "task": [], "method": []}
-    for target in targets:
-        entry = find(library, target, tuple(found))
-        # A method is resolved once more for each model that it meets.
-        resolved = resolve(library, entry) if entry.kind != "method" else _unchecked(library, target, entry.name)
-        found[entry.kind].append(resolved)
-    return found["suite"], found["task"], found["method"]
-
-
-def _unchecked(library: Library, target: str, name: str) -> Resolved:
-    entry = library.get("method", name)
-    return Resolved(None, library.full_tree(entry), entry, (name,))
-
-
-def find(library: Library, target: str, kinds: Sequence[str]) -> Any:
-    """The entry that a word of the command line means: a file, `kind:name`, or a name. Raises UsageError, SpecError."""
-    path = Path(target)
-    if path.suffix in (".yaml", ".yml", ".json"):
-        known = [e for e in library.entries.values() if e.file.resolve() == path.resolve()]
-        entry = known[0] if known else library.add(path)
-        if entry.kind not in kinds:
-            raise UsageError(f"{target}: is a {entry.kind}; expected a {' or '.join(kinds)}")
-        return entry
-    kind, _, name = target.rpartition(":")
-    if kind in kinds:
-        return library.get(kind, name)
-    matches = [library.entries[k, target] for k in kinds if (k, target) in library.entries]
-    if len(matches) > 1:
-        choices = " or ".join(f"{e.kind}:{e.name}" for e in matches)
-        raise UsageError(f"{target!r} is the name of several specs; say {choices}")
-    if not matches:
-        names = [name for kind in kinds for name in library.names(kind)]
-        broken = "".join(f"\n(a file that could not be read: {e})" for e in library.broken)
-        raise UsageError(unknown(" or ".join(kinds), target, names) + broken)
-    return matches[0]
-
-
-def _refuse_unused(methods: Iterable[Resolved], cells: Iterable[PlannedCell]) -> None:
-    used = {c.method.name for c in cells}
-    for method in methods:
-        if method.name not in used:
-            raise UsageError(
-                f"method {method.name!r} fits no task of what was named; see `benchwright show {method.name}`"
-            )
 
 
 def mismatch(task: TaskSpec, method: Any) -> str:

@@ -88,7 +88,7 @@ def show_command(
     from ..api import library
     from ..loading.models import model_spec
     from ..loading.resolve import resolve, resolved_json
-    from ..plan import find
+    from ..targets import find
 
     known = library(specs or ())
     entry = find(known, name, tuple(KINDS))

@@ -117,7 +117,7 @@ def _policy(name: str | None, metric: list[str] | None, fail_on: str | None, spe
     if name is not None:
         from ..api import library
         from ..loading.resolve import resolve
-        from ..plan import find
+        from ..targets import find
 
         known = library(specs)
         spec = resolve(known, find(known, name, ("gate",))).spec
