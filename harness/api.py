@@ -147,13 +147,14 @@ def run(
     specs: Sequence[str | Path] = (),
     on_plan: OnPlan = lambda cells, reasons, existing: None,
     on_event: OnEvent = lambda cell, event: None,
+    on_board: Callable[[Leaderboard], None] = lambda board: None,
 ) -> Run:
     """Run suites, tasks and methods; cells that are there are not run again.
 
     targets: names or files of specs (see `plan.plan`). out: the run folder, `runs/<first target>` by default.
     fresh: run everything again. retry_failed: run cells again that failed. part: `i/n`, only this share of the groups.
     only: ids, or their beginnings, of the cells to run. executor: `local` or `inline`. timeout_s: limit of one cell.
-    on_plan, on_event: told what happens.
+    on_plan, on_event, on_board: told what happens, and the leaderboard of the whole folder.
     Raises BenchwrightError; a cell that fails does not raise, it is in the run's cells.
     """
     if not targets:
@@ -204,7 +205,9 @@ def run(
             runner.forget(cells)
         runner.run([c for c in cells if reasons[c.id]])
         if read_cells(folder):
-            Run(folder).write()
+            whole = Run(folder)
+            whole.write()
+            on_board(whole.board)
     return Run(folder, tuple(c.id for c in planned.cells))
 
 

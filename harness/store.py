@@ -120,6 +120,17 @@ class Cell:
         Items that lack a column (a request without portability probes, say) are left out of the sample. A metric
         with `by` gives one sample for each value of that item attribute, `{"DR_grade": 0}` added to the condition.
         """
+        known = self._samples.get((metric.inputs, metric.by))
+        if known is None:
+            known = self._samples[metric.inputs, metric.by] = self._aligned(metric)
+        return known
+
+    @cached_property
+    def _samples(self) -> dict[tuple[tuple[str, ...], str], dict[At, Sample]]:
+        """Filled by `samples`: many metrics read the same columns."""
+        return {}
+
+    def _aligned(self, metric: Metric) -> dict[At, Sample]:
         attributes = {row["item"]: row for row in self.items}
         found: dict[At, Sample] = {}
         for at, table in self._columns.items():

@@ -6,11 +6,14 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import options as o
+
+if TYPE_CHECKING:
+    from ..leaderboards.tables import Leaderboard
 
 
 def run_command(
@@ -31,9 +34,10 @@ def run_command(
     timeout: Annotated[float | None, typer.Option("--timeout", min=0.001, help="Seconds that a cell may take.")] = None,
 ) -> None:
     """Run suites, tasks and methods; cells that are there already are not run again."""
-    from ..api import Run, run
+    from ..api import run
 
     display = _Display()
+    boards: list[Leaderboard] = []
     with display:
         result = run(
             *targets,
@@ -53,13 +57,15 @@ def run_command(
             timeout_s=timeout,
             on_plan=display.on_plan,
             on_event=display.on_event,
+            on_board=boards.append,
         )
     from .results import print_tables
 
     if not display.planned:
         typer.echo("nothing to do: this share has no cells")
         return
-    print_tables(Run(result.folder).board)
+    for board in boards:
+        print_tables(board)
     bad = [c for c in result.cells() if c.id in display.planned and not c.ok]
     for cell in bad:
         name = " · ".join([cell.task, cell.method, *cell.models.values(), f"seed {cell.seed}"])
@@ -122,6 +128,7 @@ class _Display:
 
     def __init__(self) -> None:
         self.planned: set[str] = set()
+        self.todo = 0
         self._bars: Any = nullcontext()
         self._tasks: dict[str, Any] = {}
         if sys.stderr.isatty():
@@ -145,7 +152,7 @@ class _Display:
 
     def on_plan(self, cells: Sequence[Any], reasons: Mapping[str, str], existing: Sequence[Any]) -> None:
         self.planned = set(reasons)
-        todo = sum(map(bool, reasons.values()))
+        self.todo = todo = sum(map(bool, reasons.values()))
         known = {c.id: c for c in existing}
         failed = sum(not known[c.id].ok for c in cells if not reasons[c.id])
         hint = f", {failed} failed before (--retry-failed runs them again)" if failed else ""
@@ -158,6 +165,9 @@ class _Display:
             self._line(f"{event['status']:7} {cell.label}{cause}")
             if cell.id in self._tasks:
                 self._bars.remove_task(self._tasks.pop(cell.id))
+            self.todo -= 1
+            if not self.todo:
+                self._line("intervals, ranks and report …")  # seconds, of large tables a minute
         elif isinstance(self._bars, nullcontext):
             return
         elif kind == "start":

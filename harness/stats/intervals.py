@@ -49,7 +49,9 @@ def intervals(
     Raises ValueError when a metric has no item.
     """
     groups: dict[tuple[object, ...], list[int]] = {}
-    ordered = [[by_name(s) for s in seeds] for _, seeds in wanted]
+    samples = {id(s): s for _, seeds in wanted for s in seeds}  # many metrics share one
+    by_id = {key: by_name(s) for key, s in samples.items()}
+    ordered = [[by_id[id(s)] for s in seeds] for _, seeds in wanted]
     for n, seeds in enumerate(ordered):
         if not any(len(s) for s in seeds):
             raise ValueError(f"{wanted[n][0].id}: no items")
