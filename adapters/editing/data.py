@@ -38,7 +38,7 @@ def load_knowedit(file: Path, limit: int | None) -> list[EditCase]:
         raise DataError(f"{file}: cannot be read as JSON ({error})") from error
     if not isinstance(records, list) or not records:
         raise DataError(f"{file}: expected a JSON list of records")
-    return [_case(_Record(file, i, r)) for i, r in enumerate(records[:limit])]
+    return [_case(_Record(file, i, len(records), r)) for i, r in enumerate(records[:limit])]
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,11 @@ class _Record:
 
     file: Path
     index: int
+    count: int
     data: Any
 
     def wrong(self, field_: str, expected: str) -> DataError:
-        return DataError(f"{self.file}: record {self.index}: {field_}: expected {expected}")
+        return DataError(f"{self.file}: record {self.index} (of {self.count}, from 0): {field_}: expected {expected}")
 
     def text(self, name: str) -> str:
         value = self.data.get(name)

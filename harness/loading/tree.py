@@ -67,6 +67,8 @@ class Tree:
 def read_tree(file: Path) -> Tree:
     """Read a spec file. Raises SpecError when it cannot be read at all; other problems are kept in the tree."""
     name = str(file)
+    if file.exists() and not file.is_file():
+        raise _problem(Mark(name), "is a folder or a device", "expected a file")
     try:
         text = file.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
@@ -87,6 +89,8 @@ def parse_tree(text: str, name: str) -> Tree:
         mark = error.problem_mark or error.context_mark
         at = Mark(name, mark.line + 1, mark.column + 1) if mark else Mark(name)
         reason = error.problem or error.context or "cannot be parsed"
+        if any("\t" in line for line in text.splitlines()[at.line - 1 : at.line]):
+            reason += " (a tab: YAML is indented with spaces)"
         raise _problem(at, f"not valid YAML: {reason}") from error
     except yaml.YAMLError as error:
         raise _problem(Mark(name), f"not valid YAML: {' '.join(str(error).split())}") from error

@@ -136,8 +136,8 @@ def test_bad_records_are_named(cli: Cli, folder: Path, content: str) -> None:
     expected = {
         "[]": "expected a JSON list of records",
         "{": "cannot be read as JSON",
-        '[{"prompt": "a", "subject": "s"}]': "record 0: target_new: expected a text, it is missing",
-        '[{"prompt": 5}]': "record 0: prompt: expected a text, got 5",
+        '[{"prompt": "a", "subject": "s"}]': "record 0 (of 1, from 0): target_new: expected a text, it is missing",
+        '[{"prompt": 5}]': "record 0 (of 1, from 0): prompt: expected a text, got 5",
     }
     assert expected[content] in said.stderr
 

@@ -98,13 +98,16 @@ def test_the_loader_takes_what_the_data_set_has(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"prompt": ""}, "record 1: prompt: expected a text, got ''"),
+        ({"prompt": ""}, "record 1 (of 2, from 0): prompt: expected a text, got ''"),
         ({"locality": []}, None),
-        ({"locality": [1]}, "record 1: locality: expected a map of lists"),
-        ({"locality": {"k": 1}}, "record 1: locality.k: expected a list"),
-        ({"locality": {"k": [{}]}}, "record 1: locality.k.0: expected a map with a text `prompt`"),
-        ({"portability": {"k": [{"prompt": "x"}]}}, "record 1: portability.k.0.ground_truth: expected a text"),
-        ({"rephrase_prompt": 3}, "record 1: rephrase_prompt: expected a text, got 3"),
+        ({"locality": [1]}, "record 1 (of 2, from 0): locality: expected a map of lists"),
+        ({"locality": {"k": 1}}, "record 1 (of 2, from 0): locality.k: expected a list"),
+        ({"locality": {"k": [{}]}}, "record 1 (of 2, from 0): locality.k.0: expected a map with a text `prompt`"),
+        (
+            {"portability": {"k": [{"prompt": "x"}]}},
+            "portability.k.0.ground_truth: expected a text",
+        ),
+        ({"rephrase_prompt": 3}, "record 1 (of 2, from 0): rephrase_prompt: expected a text, got 3"),
     ],
 )
 def test_the_loader_names_record_and_field(tmp_path: Path, change: dict[str, Any], message: str | None) -> None:

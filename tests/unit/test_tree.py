@@ -53,6 +53,7 @@ def test_every_value_and_key_has_its_place() -> None:
         ("a: [1, 2\n", "not valid YAML"),
         ("a: 1\n---\nb: 2\n", "2 YAML documents"),
         ("", "is empty"),
+        ("a:\n\tb: 1\n", "YAML is indented with spaces"),
         ("? [1]\n: 2\n", "a key that is not a plain name"),
         ("a: " + "[" * (MAX_DEPTH + 2) + "]" * (MAX_DEPTH + 2), "deeper than"),
     ],
@@ -90,6 +91,8 @@ def test_json_with_tabs_and_its_errors() -> None:
 def test_missing_and_binary_files(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"nothing\.yaml:1:1: cannot be read \(No such file"):
         read_tree(tmp_path / "nothing.yaml")
+    with pytest.raises(SpecError, match="is a folder or a device"):
+        read_tree(tmp_path)
     (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SpecError, match="not UTF-8"):
         read_tree(tmp_path / "b.yaml")
