@@ -7,7 +7,7 @@ Heavy libraries are imported inside the methods, so that specs are checked witho
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, get_args, runtime_checkable
 
@@ -50,6 +50,17 @@ DataFile = Annotated[str, Field(min_length=1), DATA_FILE]
 """A data file: below the task's data folder, or beside the spec when it starts with `./`, or absolute."""
 
 
+SPEC_NAMES = {kind: _FieldMark(f"name of a {kind}") for kind in ("model", "method", "task")}
+"""Marks of fields of a source that name another spec; see `ModelName`."""
+
+ModelName = Annotated[str, Field(min_length=1), SPEC_NAMES["model"]]
+"""A field of a model's source that names another model: resolved by the engine, found in `Opening.named`."""
+MethodName = Annotated[str, Field(min_length=1), SPEC_NAMES["method"]]
+"""The same for a method, resolved as it is for the model that the source names."""
+TaskName = Annotated[str, Field(min_length=1), SPEC_NAMES["task"]]
+"""The same for a task."""
+
+
 def marked(model: type[BaseModel], mark: _FieldMark) -> list[str]:
     """Names of the fields of `model` that carry `mark`, also where it is inside (`tuple[DataFile, ...]`)."""
     return [n for n, info in model.model_fields.items() if mark in info.metadata or _inside(info.annotation, mark)]
@@ -87,6 +98,17 @@ class Resource(Protocol):
 
 
 @dataclass(frozen=True)
+class Named:
+    """A spec that a source names."""
+
+    spec: Any
+    weights: str
+    files: Mapping[str, Mapping[str, Path]]
+    """Its data files by building block and field."""
+    named: Mapping[str, Named]
+
+
+@dataclass(frozen=True)
 class Opening:
     """How a model is to be opened."""
 
@@ -99,6 +121,14 @@ class Opening:
     """The fingerprint under which the cell was planned: what is opened must be that."""
     artifacts: ArtifactStore
     """For models that are made, not read."""
+    named: Mapping[str, Named] = field(default_factory=dict)
+    """The specs that the source names, by field."""
+
+    def open(self, name: str) -> Resource:
+        """Open the model that the source names in its field `name`, on the same device."""
+        inner = self.named[name]
+        resource: Resource = inner.spec.source.open(replace(self, weights=inner.weights, named=inner.named))
+        return resource
 
 
 class Source(Component):

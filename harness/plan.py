@@ -19,6 +19,7 @@ from .kinds import Block, SuiteSpec, TaskSpec
 from .loading.library import Library
 from .loading.models import model_spec
 from .loading.resolve import Resolved, data_files, data_root, identity, resolve, resolved_json
+from .named import NamedSpec, named_by, weights_of
 from .provenance import package_version
 from .store import FORMAT, Cell
 from .targets import sort_targets
@@ -44,6 +45,8 @@ class PlannedCell:
     task: Resolved
     method: Resolved
     models: Mapping[str, Resolved]
+    named: Mapping[str, Mapping[str, NamedSpec]]
+    """What the source of each model names."""
     fingerprints: Mapping[str, str]
     files: Mapping[str, Mapping[str, Path]]
     seed: int
@@ -97,6 +100,7 @@ class PlannedCell:
             "models": {role: resolved_json(m.spec) for role, m in self.models.items()},
             "fingerprints": dict(self.fingerprints),
             "files": {kind: {k: str(v) for k, v in files.items()} for kind, files in self.files.items()},
+            "named": {role: {f: n.to_json() for f, n in named.items()} for role, named in self.named.items()},
             "weights": {role: self.identity["models"][role]["weights"] for role in self.models},
             "seed": self.seed,
             "limit": self.limit,
@@ -214,7 +218,8 @@ class _Planner:
         threads: int,
     ) -> PlannedCell:
         devices = {role: str(m.spec.device).partition(":")[0] for role, m in models.items()}
-        weights = {role: str(m.spec.source.fingerprint(self.digests.of)) for role, m in models.items()}
+        named = {role: named_by(self.library, m, self.digests.of) for role, m in models.items()}
+        weights = {role: weights_of(m, named[role], self.digests.of) for role, m in models.items()}
         data = {kind: {k: self.digests.of(f) for k, f in fs.items()} for kind, fs in files.items()}
         who: dict[str, Any] = {
             "format": FORMAT,
@@ -235,7 +240,7 @@ class _Planner:
             role: digest([weights[role], m.spec.dtype, devices[role], threads, *libraries])
             for role, m in models.items()
         }
-        return PlannedCell(task, method, models, states, files, seed, limit, threads, who)
+        return PlannedCell(task, method, models, named, states, files, seed, limit, threads, who)
 
 
 def explain(cells: Sequence[PlannedCell], existing: Sequence[Cell], retry_failed: bool = False) -> dict[str, str]:

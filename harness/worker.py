@@ -18,7 +18,7 @@ from typing import Any
 
 from .artifacts import ArtifactStore
 from .canonical import digest
-from .components import Opening, Resource
+from .components import Named, Opening, Resource
 from .cost import Meter
 from .errors import BenchwrightError, Skip
 from .job import Job
@@ -104,7 +104,8 @@ class Bench:
                 self.emit({"event": "opening", "model": job["models"][role]["name"]})
                 spec = registry().adapters["model"].validate_json(json.dumps(job["models"][role]))
                 artifacts = ArtifactStore(Path(job["artifacts"]))
-                opening = Opening(spec.device, spec.dtype, job["threads"], job["weights"][role], artifacts)
+                named = _named(job["named"][role])
+                opening = Opening(spec.device, spec.dtype, job["threads"], job["weights"][role], artifacts, named)
                 self.open[key] = spec.source.open(opening)
         return {role: self.open[key] for role, key in wanted.items()}
 
@@ -119,6 +120,19 @@ class Bench:
         for model in self.open.values():
             model.close()
         self.open.clear()
+
+
+def _named(specs: Mapping[str, Any]) -> dict[str, Named]:
+    """What a source names, read back."""
+    return {
+        field: Named(
+            registry().adapters[n["kind"]].validate_json(json.dumps(n["spec"])),
+            n["weights"],
+            _by_block({n["kind"]: n["files"]}),
+            _named(n["named"]),
+        )
+        for field, n in specs.items()
+    }
 
 
 def _by_block(files: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Path]]:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from ..components import DATA_FILE, NOT_IDENTITY, marked
+from ..components import DATA_FILE, NOT_IDENTITY, SPEC_NAMES, marked
 from ..errors import DataError, Problem, SpecError, closest, unknown
 from ..kinds import AnySpec, ReferenceSpec, SuiteSpec, TaskSpec
 from ..registry import registry
@@ -150,13 +150,13 @@ def _names(resolved: Resolved, library: Library, kind: str, path: Path_, names: 
 
 
 def identity(model: BaseModel) -> dict[str, Any]:
-    """The fields that can change a result, building blocks with their version; names of data files left out.
+    """The fields that can change a result, building blocks with their version; names of files and specs left out.
 
     A field that has its default is left out too, so that a new field with a default changes no identity; in return,
     who changes a default or what it does raises the block's `version`.
     """
     kind = type(model)
-    hidden = {*marked(kind, NOT_IDENTITY), *marked(kind, DATA_FILE)}
+    hidden = {name for mark in (NOT_IDENTITY, DATA_FILE, *SPEC_NAMES.values()) for name in marked(kind, mark)}
     shown = {
         name: _identity_value(getattr(model, name))
         for name, info in kind.model_fields.items()

@@ -217,3 +217,31 @@ def test_a_control_can_be_run_alone_and_shards_cover_every_cell(cli: Cli, folder
     for part in ("1/2", "2/2"):
         cli("run", "quickstart", "--limit", "2", "--shard", part, "--out", part[0])
     assert len({c["id"] for p in "12" for c in cells(folder / p).values()}) == 7
+
+
+def test_a_model_may_name_a_model_and_a_method(cli: Cli, faulty: Path, folder: Path) -> None:
+    """Their content is part of its weights, so of the cell's identity; their names are not."""
+    source = "source: {type: changed_box, base: BASE, method: METHOD}"
+
+    def write(name: str, base: str, method: str) -> None:
+        text = f"kind: model\nname: {name}\n{source.replace('BASE', base).replace('METHOD', method)}\n"
+        (faulty / f"{name}.yaml").write_text(text, encoding="utf-8")
+
+    def weights(model: str) -> str:
+        cli("run", "task:squares", "well", "--model", model, "--out", model)
+        (file,) = (folder / model).glob("cells/*/cell.json")
+        return str(json.loads(file.read_text(encoding="utf-8"))["identity"]["models"]["box"]["weights"])
+
+    (faulty / "same.yaml").write_text("kind: method\nname: same\nextends: raise\n", encoding="utf-8")
+    for name, base, method in (("a", "box", "raise"), ("b", "box", "same"), ("c", "box", "hang"), ("d", "a", "raise")):
+        write(name, base, method)
+    a, b, c, d = map(weights, "abcd")
+    assert a == b
+    assert len({a, c, d}) == 3
+    log = (folder / "d" / "logs" / "worker-cpu.log").read_text(encoding="utf-8")
+    assert log.startswith("opened a box\nchanged by raise, 1 times\nchanged by raise, 1 times")
+    write("e", "e", "raise")
+    assert "source.base: cycle e -> e" in cli("run", "task:squares", "well", "--model", "e", expect=2).stderr
+    write("f", "box", "rase")
+    said = cli("run", "task:squares", "well", "--model", "f", expect=2).stderr
+    assert "f.yaml:3:48: source.method: unknown method 'rase'; did you mean 'raise'?" in said

@@ -10,7 +10,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from benchwright.components import NOT_IDENTITY, Algorithm, Data, Opening, Resource, Source, TaskProtocol
+from benchwright.components import (
+    NOT_IDENTITY,
+    Algorithm,
+    Data,
+    MethodName,
+    ModelName,
+    Opening,
+    Resource,
+    Source,
+    TaskProtocol,
+)
 from benchwright.errors import Skip
 from benchwright.job import Job, Part
 from benchwright.metrics import Metric
@@ -52,6 +62,24 @@ class BoxSource(Source):
     def open(self, opening: Opening) -> Resource:
         print("opened a box", flush=True)
         return Box()
+
+
+class ChangedBoxSource(Source):
+    """A box that a method has changed: a model that names another model and a method."""
+
+    opens: ClassVar[str] = "box"
+    type: Literal["changed_box"]
+    base: ModelName
+    method: MethodName
+    times: int = 1
+
+    def fingerprint(self, digest_of: Any) -> str:
+        return "changed"
+
+    def open(self, opening: Opening) -> Resource:
+        box = opening.open("base")
+        print(f"changed by {opening.named['method'].spec.algorithm.how}, {self.times} times", flush=True)
+        return box
 
 
 class Behave(Algorithm):
