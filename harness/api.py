@@ -189,7 +189,7 @@ def run(
     with opened(run_folder(out, [str(t) for t in targets])) as folder:
         cells = list(shard(planned.cells, part) if part else planned.cells)
         cells = [c for c in cells if c.id.startswith(tuple(only))] if only else cells
-        existing = read_cells(folder)
+        existing = read_cells(folder, with_records=False)
         reasons = {c.id: "asked afresh" for c in cells} if fresh else explain(cells, existing, retry_failed)
         on_plan(cells, reasons, existing)
         describe(folder, planned, command)
@@ -204,7 +204,7 @@ def run(
         if fresh:
             runner.forget(cells)
         runner.run([c for c in cells if reasons[c.id]])
-        if read_cells(folder):
+        if read_cells(folder, with_records=False):
             whole = Run(folder)
             whole.write()
             on_board(whole.board)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
 import re
 import zlib
 from collections.abc import Iterable, Mapping
@@ -17,7 +16,7 @@ from xml.etree import ElementTree
 from . import __version__
 from .errors import RunError, UsageError
 from .gate import Row, Verdicts, by_name, code_of, outcome
-from .store import FORMAT, Cell, asked_cells, check_format, current, jsonl, read_cells
+from .store import FORMAT, Cell, asked_cells, check_format, current, in_order, jsonl, read_cells, write_atomically
 
 NOT_IN_BASELINE = ("cost", "provenance", "error")
 """Parts of cell.json that say how a cell was made and not what it is."""
@@ -33,7 +32,7 @@ def write_baseline(cells: Iterable[Cell], file: Path) -> None:
     Raises UsageError when there is no cell, when one is not ok, or when two are the same number, and RunError
     when the file cannot be written.
     """
-    cells = sorted(cells, key=lambda c: (c.task, c.method, sorted(c.models.items()), c.seed, c.id))
+    cells = in_order(cells)
     if not cells:
         raise UsageError("no cells: a baseline of nothing would let everything pass")
     if bad := [c for c in cells if not c.ok]:
@@ -51,14 +50,9 @@ def write_baseline(cells: Iterable[Cell], file: Path) -> None:
         for cell in cells
     ]
     data = jsonl([header, *rows]).encode()
-    aside = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            aside.write_bytes(_gzip(data) if file.suffix == ".gz" else data)
-            aside.replace(file)
-        finally:
-            aside.unlink(missing_ok=True)
+        write_atomically(file, _gzip(data) if file.suffix == ".gz" else data)
     except OSError as error:
         raise RunError(f"{file}: the baseline cannot be written ({error})") from error
 
@@ -73,8 +67,8 @@ def read_baseline(path: Path) -> list[Cell]:
     """
     if path.is_dir():
         cells = current(read_cells(path), asked := asked_cells(path))
-        places = {_place(c) for c in cells if c.id in asked}
-        return [c for c in cells if c.id in asked or _place(c) not in places]
+        places = {c.place for c in cells if c.id in asked}
+        return [c for c in cells if c.id in asked or c.place not in places]
     if not path.exists():
         raise UsageError(
             f"{path}: no such run folder or baseline file; `benchwright run` makes the one, `baseline update` the other"
@@ -90,10 +84,6 @@ def read_baseline(path: Path) -> list[Cell]:
         raise RunError(f"{path}:1: not a baseline; `benchwright baseline update` writes one")
     check_format(rows[0][1], path)
     return [_cell(row, f"{path}:{number}") for number, row in rows[1:]]
-
-
-def _place(cell: Cell) -> tuple[object, ...]:
-    return cell.task, cell.method, tuple(sorted(cell.models.items())), cell.seed
 
 
 def to_markdown(verdicts: Verdicts) -> str:

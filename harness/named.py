@@ -53,8 +53,10 @@ def named_by(library: Library, model: Resolved, digest_of: DigestOf, above: Sequ
     fields = {f: kind for kind, mark in SPEC_NAMES.items() for f in marked(type(source), mark)}
     found: dict[str, NamedSpec] = {}
     lineage: tuple[str, ...] = model.lineage
-    # Models first: the others are resolved as they are for the base model.
-    for field, kind in sorted(fields.items(), key=lambda item: item[1] != "model"):
+    root: Path | None = None
+    # Models first, since a method is resolved as it is for the base model; then tasks, whose data it may read.
+    order = ("model", "task", "method")
+    for field, kind in sorted(fields.items(), key=lambda item: order.index(item[1])):
         name = getattr(source, field)
         path = ("source", field)
         if kind == "model":
@@ -68,8 +70,10 @@ def named_by(library: Library, model: Resolved, digest_of: DigestOf, above: Sequ
         else:
             entry = library.get(kind, name, (model.tree.mark(path), ".".join(path)))
             inner = resolve(library, entry, lineage if kind == "method" else ())
-            files = data_files(inner, data_root(inner, None), inner.spec) if kind == "task" else {}
-            found[field] = NamedSpec(inner, "", files, {})
+            if kind == "task":
+                root = data_root(inner, None)
+            remedy = inner.spec.data_help if kind == "task" else ""
+            found[field] = NamedSpec(inner, "", data_files(inner, root, remedy), {})
     return found
 
 

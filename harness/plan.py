@@ -159,6 +159,15 @@ def mismatch(task: TaskSpec, method: Any) -> str:
     return ""
 
 
+@dataclass(frozen=True)
+class _Models:
+    """The models of a task's cells, by role: the same for every method and seed, so known once."""
+
+    specs: Mapping[str, Resolved]
+    named: Mapping[str, Mapping[str, NamedSpec]]
+    weights: Mapping[str, str]
+
+
 @dataclass
 class _Planner:
     library: Library
@@ -169,10 +178,13 @@ class _Planner:
         for name in block.tasks:
             task = resolve(self.library, self.library.get("task", name))
             models = self.models(task, block)
-            names = next(((m.lineage) for m in models.values()), ())
             root = data_root(task, self.options.data)
             # Files first: a missing data set is the commonest trouble, and the cheapest to tell.
-            task_files = data_files(task, root, task.spec)
+            task_files = data_files(task, root, task.spec.data_help)
+            named = {role: named_by(self.library, m, self.digests.of) for role, m in models.items()}
+            weights = {role: weights_of(m, named[role], self.digests.of) for role, m in models.items()}
+            opened = _Models(models, named, weights)
+            names = next((m.lineage for m in models.values()), ())
             wanted = dict.fromkeys([*task.spec.controls, *block.methods, *joining])
             if not block.methods and not joining:
                 raise UsageError(f"task {name!r} needs at least one method beside its controls; name it as well")
@@ -182,9 +194,9 @@ class _Planner:
                     if method_name in joining and method_name not in block.methods:
                         continue
                     raise UsageError(f"method {method_name!r} cannot be run on task {name!r}: {problem}")
-                files = {"task": task_files, "method": data_files(method, root, task.spec)}
+                files = {"task": task_files, "method": data_files(method, root, task.spec.data_help)}
                 for seed in self.options.seeds or suite.seeds:
-                    yield self.cell(task, method, models, files, seed, self.options.limit or block.limit, suite.threads)
+                    yield self.cell(task, method, opened, files, seed, self.options.limit or block.limit, suite.threads)
 
     def models(self, task: Resolved, block: Block) -> dict[str, Resolved]:
         roles = task.spec.protocol.roles
@@ -211,15 +223,14 @@ class _Planner:
         self,
         task: Resolved,
         method: Resolved,
-        models: Mapping[str, Resolved],
+        opened: _Models,
         files: Mapping[str, Mapping[str, Path]],
         seed: int,
         limit: int | None,
         threads: int,
     ) -> PlannedCell:
+        models, weights = opened.specs, opened.weights
         devices = {role: str(m.spec.device).partition(":")[0] for role, m in models.items()}
-        named = {role: named_by(self.library, m, self.digests.of) for role, m in models.items()}
-        weights = {role: weights_of(m, named[role], self.digests.of) for role, m in models.items()}
         data = {kind: {k: self.digests.of(f) for k, f in fs.items()} for kind, fs in files.items()}
         who: dict[str, Any] = {
             "format": FORMAT,
@@ -240,7 +251,7 @@ class _Planner:
             role: digest([weights[role], m.spec.dtype, devices[role], threads, *libraries])
             for role, m in models.items()
         }
-        return PlannedCell(task, method, models, named, states, files, seed, limit, threads, who)
+        return PlannedCell(task, method, models, opened.named, states, files, seed, limit, threads, who)
 
 
 def explain(cells: Sequence[PlannedCell], existing: Sequence[Cell], retry_failed: bool = False) -> dict[str, str]:
@@ -253,8 +264,8 @@ def explain(cells: Sequence[PlannedCell], existing: Sequence[Cell], retry_failed
             again = done.meta["status"] != "failed" or retry_failed
             reasons[cell.id] = "" if done.ok or not again else f"ended {done.meta['status']} before"
             continue
-        who = (*cell.names.values(), cell.seed)
-        near = [c for c in existing if (c.task, c.method, dict(c.models), c.seed) == who]
+        models = tuple(sorted((role, m.name) for role, m in cell.models.items()))
+        near = [c for c in existing if c.place == (cell.task.name, cell.method.name, models, cell.seed)]
         changes: list[list[str]] = [differences(c.meta["identity"], dict(cell.identity)) for c in near]
         nearest = sorted(changes, key=len)[:1]
         reasons[cell.id] = "; ".join(nearest[0]) if nearest else "new"

@@ -91,6 +91,11 @@ class Cell:
         return int(self.meta["seed"])
 
     @property
+    def place(self) -> tuple[str, str, tuple[tuple[str, str], ...], int]:
+        """Task, method, models by role, seed: what the cell is called, and the order in which cells are listed."""
+        return self.task, self.method, tuple(sorted(self.models.items())), self.seed
+
+    @property
     def comparable(self) -> str:
         """Digest of everything but method, models and seed: only cells that share it stand in one table."""
         return str(self.meta["comparable"])
@@ -186,19 +191,22 @@ def check_format(meta: Mapping[str, Any], where: Path) -> None:
         raise RunError(f"{where}: format {found!r}; this version reads format {FORMAT}")
 
 
-def read_cell(folder: Path) -> Cell:
+def read_cell(folder: Path, with_records: bool = True) -> Cell:
     """The cell in `folder`. Raises RunError when it is damaged or of another format."""
     meta = read_json(folder / "cell.json")
     check_format(meta, folder / "cell.json")
     if missing := sorted(_REQUIRED - meta.keys()):
         raise RunError(f"{folder / 'cell.json'}: has no {missing[0]!r}; delete the folder and run again")
-    if meta["status"] != "ok":
+    if meta["status"] != "ok" or not with_records:
         return Cell(meta, path=folder)
     return Cell(meta, read_jsonl(folder / "records.jsonl"), read_jsonl(folder / "items.jsonl"), folder)
 
 
-def read_cells(*runs: Path) -> list[Cell]:
-    """All cells of the run folders, ok or not, in a stable order; of equal ids the first `ok` one is kept."""
+def read_cells(*runs: Path, with_records: bool = True) -> list[Cell]:
+    """All cells of the run folders, ok or not, in a stable order; of equal ids the first `ok` one is kept.
+
+    Without records (and items), for those who only want to know what is there.
+    """
     found: dict[str, Cell] = {}
     for run in runs:
         if not (run / "cells").is_dir():
@@ -206,16 +214,33 @@ def read_cells(*runs: Path) -> list[Cell]:
         for folder in sorted((run / "cells").glob("[!.]*")):
             if not (folder / "cell.json").is_file():
                 continue
-            cell = read_cell(folder)
+            cell = read_cell(folder, with_records)
             if cell.id not in found or (cell.ok and not found[cell.id].ok):
                 found[cell.id] = cell
-    return sorted(found.values(), key=lambda c: (c.task, c.method, sorted(c.models.items()), c.seed, c.id))
+    return in_order(found.values())
+
+
+def in_order(cells: Iterable[Cell]) -> list[Cell]:
+    """Cells by what they are called, then by id."""
+    return sorted(cells, key=lambda c: (c.place, c.id))
+
+
+def read_run(run: Path) -> Mapping[str, Any]:
+    """`run.json`, or an empty mapping where there is none (cells that were copied together by hand).
+
+    Raises RunError when it is damaged or of another format.
+    """
+    file = run / "run.json"
+    if not file.exists():
+        return {}
+    meta: Mapping[str, Any] = read_json(file)
+    check_format(meta, file)
+    return meta
 
 
 def asked_cells(run: Path) -> list[str]:
     """Ids of the cells that the last command in a run folder asked for; none where nothing says so."""
-    file = run / "run.json"
-    return [str(i) for i in read_json(file).get("cells", [])] if file.exists() else []
+    return [str(i) for i in read_run(run).get("cells") or []]
 
 
 def current(cells: Iterable[Cell], asked: Collection[str] = ()) -> list[Cell]:
@@ -225,25 +250,24 @@ def current(cells: Iterable[Cell], asked: Collection[str] = ()) -> list[Cell]:
     """
     places: dict[tuple[object, ...], Cell] = {}
     for cell in sorted(cells, key=lambda c: (c.id in asked, str(c.meta.get("provenance", {}).get("finished")), c.id)):
-        weights = canonical([cell.meta["models"], cell.meta["identity"].get("models", {})])
-        places[cell.task, cell.method, weights, cell.seed, cell.comparable] = cell
-    return sorted(places.values(), key=lambda c: (c.task, c.method, sorted(c.models.items()), c.seed, c.id))
+        places[cell.place, canonical(cell.meta["identity"].get("models", {})), cell.comparable] = cell
+    return in_order(places.values())
 
 
-def write_atomically(file: Path, text: str) -> None:
-    """Write beside `file`, sync, rename: a reader sees the old text or the new one, never a part."""
+def write_atomically(file: Path, content: str | bytes) -> None:
+    """Write beside `file`, sync, rename: a reader sees the old content or the new, never a part."""
     aside = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
-        write_synced(aside, text)
+        write_synced(aside, content)
         aside.replace(file)
     finally:
         aside.unlink(missing_ok=True)
 
 
-def write_synced(file: Path, text: str) -> None:
-    """Write `text` and wait until the disk has it."""
-    with file.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.write(text)
+def write_synced(file: Path, content: str | bytes) -> None:
+    """Write a text (as UTF-8) or bytes, and wait until the disk has them."""
+    with file.open("wb") as stream:
+        stream.write(content.encode("utf-8") if isinstance(content, str) else content)
         stream.flush()
         os.fsync(stream.fileno())
 

@@ -12,7 +12,7 @@ from ..canonical import digest
 from ..errors import RunError
 from ..metrics import Metric
 from ..stats import Estimate, intervals
-from ..store import At, Cell, Sample, asked_cells, check_format, current, read_cells, read_json
+from ..store import At, Cell, Sample, asked_cells, current, read_cells, read_run
 from . import remembered
 from .differences import differences
 from .rank import best_values, has_value, headline, order, ranks
@@ -52,19 +52,6 @@ def _as_asked(cell: Cell, task: Mapping[str, Any]) -> Cell:
     specs = cell.meta.get("specs", {})
     shown = {**specs, "task": {**specs.get("task", {}), **task}}
     return dataclasses.replace(cell, meta={**cell.meta, "metrics": metrics, "specs": shown})
-
-
-def read_run(run: Path) -> Mapping[str, Any]:
-    """`run.json`, or an empty mapping where there is none (cells that were copied together by hand).
-
-    Raises RunError when it is damaged or of a newer format.
-    """
-    file = run / "run.json"
-    if not file.exists():
-        return {}
-    meta: Mapping[str, Any] = read_json(file)
-    check_format(meta, file)
-    return meta
 
 
 def tabulate(cells: Sequence[Cell], references: Sequence[Mapping[str, Any]] = ()) -> Leaderboard:

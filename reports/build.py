@@ -10,8 +10,7 @@ from pathlib import Path
 
 from ..errors import RunError
 from ..leaderboards import Leaderboard, Table
-from ..leaderboards.build import read_run
-from ..store import Cell, read_cells, write_atomically
+from ..store import Cell, read_cells, read_run, write_atomically
 from . import notes
 from .exhibits import CellExhibits, exhibits
 from .figures import Figure, cost_and_quality, quality

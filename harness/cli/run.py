@@ -99,7 +99,7 @@ def plan_command(
     wanted = Options(model, data, device, dtype, o.parse_seeds(seeds), limit)
     planned = plan(library(specs or ()), targets, wanted)
     folder = run_folder(out, targets)
-    existing = read_cells(folder) if (folder / "cells").is_dir() else []
+    existing = read_cells(folder, with_records=False) if (folder / "cells").is_dir() else []
     cells = shard(planned.cells, part) if part else planned.cells
     reasons = reasons_for(cells, existing)
     states = {c.id: "done" if c.ok else f"{c.meta['status']} before; --retry-failed runs it again" for c in existing}

@@ -215,14 +215,14 @@ def data_root(task: Resolved, override: str | None) -> Path | None:
     return Path(task.tree.mark(("data_root",)).file).parent / root
 
 
-def data_files(resolved: Resolved, root: Path | None, task: TaskSpec) -> Mapping[str, Path]:
-    """The resolved files by dotted field, all existing. Raises DataError naming field, file and remedy."""
+def data_files(resolved: Resolved, root: Path | None, remedy: str) -> Mapping[str, Path]:
+    """The resolved files by dotted field, all existing. Raises DataError naming field, file and `remedy`."""
     fields = data_fields(resolved)
     found: dict[str, Path] = {}
     for path, name in fields.items():
         mark = resolved.tree.mark(path)
         where = f"{mark}: {dotted(path)}: "
-        help_ = f"\n{task.data_help}" if task.data_help else ""
+        help_ = f"\n{remedy}" if remedy else ""
         if Path(name).is_absolute():
             file = Path(name)
         elif name.startswith("./"):

@@ -240,6 +240,15 @@ def test_a_model_may_name_a_model_and_a_method(cli: Cli, faulty: Path, folder: P
     assert len({a, c, d}) == 3
     log = (folder / "d" / "logs" / "worker-cpu.log").read_text(encoding="utf-8")
     assert log.startswith("opened a box\nchanged by raise, 1 times\nchanged by raise, 1 times")
+    # A data file of the named method counts by its content.
+    text = "kind: method\nname: noted\nalgorithm: {type: behave, how: raise, notes: ./notes.txt}\n"
+    (faulty / "noted.yaml").write_text(text, encoding="utf-8")
+    noted = []
+    for content in ("one", "two"):
+        (faulty / "notes.txt").write_text(content, encoding="utf-8")
+        write(f"g-{content}", "box", "noted")
+        noted.append(weights(f"g-{content}"))
+    assert len({a, *noted}) == 3
     write("e", "e", "raise")
     assert "source.base: cycle e -> e" in cli("run", "task:squares", "well", "--model", "e", expect=2).stderr
     write("f", "box", "rase")

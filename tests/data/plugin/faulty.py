@@ -14,6 +14,7 @@ from benchwright.components import (
     NOT_IDENTITY,
     Algorithm,
     Data,
+    DataFile,
     MethodName,
     ModelName,
     Opening,
@@ -88,6 +89,7 @@ class Behave(Algorithm):
     yields: ClassVar[str] = "behaviour"
     type: Literal["behave"]
     how: str
+    notes: DataFile | None = None
 
 
 class Faulty(TaskProtocol):
