@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import UsageError
 from .executors import executor as make_executor
 from .kinds import DEVICE
-from .loading.library import SHIPPED, Library
+from .loading.library import within_reach
 from .loading.resolve import check
 from .plan import Options, PlannedCell, explain, plan, shard
 from .runfolder import describe, opened, writable
@@ -36,6 +35,9 @@ if TYPE_CHECKING:
 OnPlan = Callable[[Sequence[PlannedCell], Mapping[str, str], Sequence[Cell]], None]
 """Told the cells, why each would run (empty: it would not), and the cells that are there."""
 OnEvent = Callable[[PlannedCell, Mapping[str, Any]], None]
+
+
+library = within_reach
 
 
 @dataclass(frozen=True)
@@ -107,18 +109,6 @@ def open_run(folder: str | Path) -> Run:
     run = Run(Path(folder))
     run.cells()
     return run
-
-
-def library(specs: Sequence[str | Path] = ()) -> Library:
-    """The shipped specs, those of the folders `specs`, and those of `./specs` unless it is the shipped one."""
-    folders = [Path(f) for f in specs]
-    here = Path("specs")
-    if not specs and here.is_dir() and here.resolve() != SHIPPED.resolve() and not (here / "__init__.py").exists():
-        folders.append(here)
-    found = Library(folders)
-    for error in found.broken:
-        warnings.warn(f"cannot be used:\n{error}", stacklevel=2)
-    return found
 
 
 def validate(path: str | Path, specs: Sequence[str | Path] = ()) -> None:

@@ -13,8 +13,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .artifacts import ArtifactStore
+from .canonical import digest
 from .components import Resource
 from .kinds import MethodSpec, TaskSpec
+from .provenance import package_version
 
 Item = TypeVar("Item")
 
@@ -26,6 +28,22 @@ def rng(seed: int, stream: str, item: str = "") -> np.random.Generator:
     """
     key = hashlib.blake2b(json.dumps([seed, stream, item]).encode(), digest_size=16).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(key, "little")))
+
+
+def fingerprint(weights: str, dtype: str, device: str, threads: int) -> str:
+    """The state of an opened model that an artifact may depend on; with the libraries that compute with it."""
+    libraries = [package_version(name) for name in ("torch", "transformers")]
+    return digest([weights, dtype, device.partition(":")[0], threads, *libraries])
+
+
+def by_block(files: Mapping[str, Mapping[str, str | Path]]) -> dict[str, dict[str, Path]]:
+    """`{"task": {"data.labels": …}}` as `{"data": {"labels": …}}`: by building block and field."""
+    found: dict[str, dict[str, Path]] = {}
+    for of_spec in files.values():
+        for place, file in of_spec.items():
+            block, _, field = place.partition(".")
+            found.setdefault(block, {})[field] = Path(file)
+    return found
 
 
 @dataclass
@@ -44,6 +62,8 @@ class Part:
     """Probes that were left out, by reason; items are counted from `items`."""
     facts: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    cost: dict[str, float] = field(default_factory=dict)
+    """Costs of its own beside time and memory (`edit_cpu_s`), added up over the parts in `cell.json`."""
     state: Mapping[str, np.ndarray] | None = None
     """What the next part of a sequential cell continues from (`Job.state`)."""
 

@@ -55,7 +55,10 @@ def write_part(folder: Path, part: Part, cost: dict[str, float]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         aside.replace(folder / f"{part.name}.npz")
-    write_atomically(folder / f"{part.name}.json", canonical({**body, "cost": cost, "state": part.state is not None}))
+    write_atomically(
+        folder / f"{part.name}.json",
+        canonical({**body, "cost": {**cost, **part.cost}, "state": part.state is not None}),
+    )
 
 
 def finished_parts(folder: Path) -> dict[str, dict[str, np.ndarray] | None]:

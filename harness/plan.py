@@ -15,12 +15,12 @@ from .canonical import digest
 from .differences import differences
 from .digests import FileDigests
 from .errors import UsageError
+from .job import fingerprint
 from .kinds import Block, SuiteSpec, TaskSpec
 from .loading.library import Library
 from .loading.models import model_spec
 from .loading.resolve import Resolved, data_files, data_root, identity, resolve, resolved_json
 from .named import NamedSpec, named_by, weights_of
-from .provenance import package_version
 from .store import FORMAT, Cell
 from .targets import sort_targets
 
@@ -245,12 +245,7 @@ class _Planner:
             "device": devices,
             "threads": threads,
         }
-        # What was computed with a model is kept for the libraries that computed it, too.
-        libraries = [package_version(name) for name in ("torch", "transformers")]
-        states = {
-            role: digest([weights[role], m.spec.dtype, devices[role], threads, *libraries])
-            for role, m in models.items()
-        }
+        states = {role: fingerprint(weights[role], m.spec.dtype, devices[role], threads) for role, m in models.items()}
         return PlannedCell(task, method, models, opened.named, states, files, seed, limit, threads, who)
 
 

@@ -2,7 +2,8 @@
 
 Discovered are the modules called `params.py` and the modules in folders called `methods/` or `interventions/`, below
 `benchwright.adapters` and below the packages that third parties register as entry points in the group
-`benchwright.adapters`. A plug-in that cannot be imported is a warning that names its distribution.
+`benchwright.adapters`; and for the command line the modules called `commands.py`, whose `COMMANDS` maps names to
+commands. A plug-in that cannot be imported is a warning that names its distribution.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from .kinds import KINDS, Spec, component_fields
 
 ENTRY_POINTS = "benchwright.adapters"
 BUILTIN = "benchwright.adapters"
-_MODULE, _FOLDERS = "params", ("methods", "interventions")
+_MODULE, _COMMANDS, _FOLDERS = "params", "commands", ("methods", "interventions")
 
 
 @dataclass
@@ -76,11 +77,27 @@ class Registry:
 def discover(package: ModuleType) -> Iterator[type[Component]]:
     """Component classes of `package`, in a stable order. Imports only the modules that the rule above names."""
     yield from _classes(package)
-    modules = pkgutil.walk_packages(package.__path__, f"{package.__name__}.", onerror=_raise)
-    for info in sorted(modules, key=lambda i: i.name):
-        *folders, module = info.name.removeprefix(f"{package.__name__}.").split(".")
+    for name in _below(package):
+        *folders, module = name.removeprefix(f"{package.__name__}.").split(".")
         if module == _MODULE or (folders and folders[-1] in _FOLDERS and not module.startswith("_")):
-            yield from _classes(import_module(info.name))
+            yield from _classes(import_module(name))
+
+
+def commands() -> dict[str, Any]:
+    """The commands of families and of plug-ins, by name: functions and `typer.Typer` groups."""
+    packages: list[ModuleType] = [import_module(BUILTIN)]
+    for entry in metadata.entry_points(group=ENTRY_POINTS):
+        try:
+            packages.append(entry.load())
+        except Exception:  # noqa: BLE001 - `registry` tells of it, when something is asked of the plug-in
+            continue
+    modules = [n for p in packages if hasattr(p, "__path__") for n in _below(p) if n.endswith(f".{_COMMANDS}")]
+    return {name: command for module in modules for name, command in import_module(module).COMMANDS.items()}
+
+
+def _below(package: ModuleType) -> list[str]:
+    """Names of all modules of a package, sorted."""
+    return sorted(i.name for i in pkgutil.walk_packages(package.__path__, f"{package.__name__}.", onerror=_raise))
 
 
 def _raise(name: str) -> None:

@@ -14,8 +14,8 @@ from .loading.tree import parse_tree
 
 TEMPLATES: Mapping[str, str] = {
     "method": "ft-m",
-    "task": "quickstart-edit",
-    "model": "tiny-llama",
+    "task": "atlas-small-edit",
+    "model": "atlas-small",
     "suite": "quickstart",
 }
 """The kinds that `benchwright new` writes, with the spec that a new one extends when none is named."""

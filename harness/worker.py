@@ -21,7 +21,7 @@ from .canonical import digest
 from .components import Named, Opening, Resource
 from .cost import Meter
 from .errors import BenchwrightError, Skip
-from .job import Job
+from .job import Job, by_block
 from .parts import check, discard_all_but, finished_parts, join, write_part
 from .registry import registry
 
@@ -76,7 +76,7 @@ class Bench:
             limit=job["limit"],
             models=models,
             fingerprints=job["fingerprints"],
-            files=_by_block(job["files"]),
+            files=by_block(job["files"]),
             artifacts=ArtifactStore(Path(job["artifacts"])),
             finished=finished_parts(folder),
             progress=lambda done, total: self.emit({"event": "progress", "done": done, "total": total}),
@@ -128,21 +128,11 @@ def _named(specs: Mapping[str, Any]) -> dict[str, Named]:
         field: Named(
             registry().adapters[n["kind"]].validate_json(json.dumps(n["spec"])),
             n["weights"],
-            _by_block({n["kind"]: n["files"]}),
+            by_block({n["kind"]: n["files"]}),
             _named(n["named"]),
         )
         for field, n in specs.items()
     }
-
-
-def _by_block(files: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Path]]:
-    """`{"task": {"data.labels": …}}` as `{"data": {"labels": …}}`: by building block and field."""
-    found: dict[str, dict[str, Path]] = {}
-    for of_spec in files.values():
-        for place, file in of_spec.items():
-            block, _, field = place.partition(".")
-            found.setdefault(block, {})[field] = Path(file)
-    return found
 
 
 def _device_name(job: dict[str, Any]) -> str:

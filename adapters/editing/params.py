@@ -1,50 +1,72 @@
-"""What a spec of this family can say. Nothing heavy is imported here."""
+"""What a task of this family can say; its data sets are in sources/. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from ...components import NOT_IDENTITY, Data, DataFile, TaskProtocol
+from ...components import NOT_IDENTITY, Strict, TaskProtocol
 from ...metrics import Metric
 
 if TYPE_CHECKING:
     from ...job import Job, Part
-    from .data import EditCase
+
+Count = Annotated[int, Field(ge=1)]
 
 
-class KnowEdit(Data):
-    """Edit requests in KnowEdit's format (Zhang et al. 2024, arXiv 2401.01286): a JSON list of records."""
+class Fluency(Strict):
+    """The edited prompt is continued by sampling, and the entropy of the text's n-grams is scored."""
 
-    yields: ClassVar[str] = "edit_case"
-    type: Literal["knowedit"]
-    file: DataFile
-    """The records."""
-
-    def load(self, files: Mapping[str, Path], limit: int | None) -> list[EditCase]:
-        """See data.py. Raises DataError naming record and field."""
-        from .data import load_knowedit
-
-        return load_knowedit(files["file"], limit)
+    tokens: Count = 100
+    """Length of the continuation."""
+    top_k: Count = 5
+    """Sampled from so many most probable tokens, as Meng et al. 2022 do."""
 
 
 class Edit(TaskProtocol):
     """Edit, score, put back."""
 
+    version: ClassVar[int] = 2
     roles: ClassVar[Mapping[str, str]] = {"subject": "language_model"}
     items: ClassVar[str] = "edit_case"
     offers: ClassVar[frozenset[str]] = frozenset({"edit_requests"})
     accepts: ClassVar[frozenset[str]] = frozenset({"patch"})
     type: Literal["edit"]
-    mode: Literal["single"] = "single"
-    """`single`: each request alone on the untouched model."""
-    batch_size: Annotated[int, Field(ge=1), NOT_IDENTITY] = 64
+    mode: Literal["single", "batch", "sequential"] = "single"
+    """`single`: each request alone on the untouched model. `batch`: T requests together on the untouched model.
+    `sequential`: one batch after the other on a model that stays changed, scored on all requests so far."""
+    batch_size: Count = 1
+    """`sequential`: requests that are carried out together."""
+    checkpoints: tuple[Count, ...] = ()
+    """Numbers T of requests after which `batch` and `sequential` score, rising."""
+    streams: Count = 1
+    """Disjoint blocks of requests for each T, each on a fresh copy of the untouched model."""
+    least_items: Annotated[int, Field(ge=0)] = 0
+    """As many more streams for a small T as are needed to score so many requests at each T."""
+    conflicts: Literal["drop", "last", "error"] = "drop"
+    """Of several requests that change one fact `drop` keeps the first, `last` the last one."""
+    contrast: bool = False
+    """Compare the probabilities of new and true target (CounterFact's scores)."""
+    fluency: Fluency | None = None
+    """Also write a text after each edit."""
+    forward_batch: Annotated[Count, NOT_IDENTITY] = 256
     """Prompts in one forward pass; its effect is float noise."""
-    chunk: Annotated[int, Field(ge=1), NOT_IDENTITY] = 25
-    """Requests that are committed together; a kill costs at most so many."""
+    chunk: Annotated[Count, NOT_IDENTITY] = 32
+    """Single requests that are worked on and committed together; a kill costs at most so many."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Edit:
+        if self.mode == "single" and self.checkpoints:
+            raise ValueError("mode `single` has no checkpoints; leave them out, or choose `batch` or `sequential`")
+        if self.mode != "single" and (not self.checkpoints or list(self.checkpoints) != sorted(set(self.checkpoints))):
+            raise ValueError(f"mode `{self.mode}` needs rising checkpoints, for example [1, 10, 100]")
+        if self.mode != "sequential" and self.batch_size != 1:
+            raise ValueError("batch_size belongs to mode `sequential`; in `batch` the checkpoints are the batch sizes")
+        if odd := [t for t in self.checkpoints if t > self.batch_size and t % self.batch_size]:
+            raise ValueError(f"checkpoint {odd[0]} is not a multiple of the batch size {self.batch_size}")
+        return self
 
     def metrics(self) -> tuple[Metric, ...]:
         """See metrics.py."""
@@ -54,6 +76,6 @@ class Edit(TaskProtocol):
 
     def run(self, job: Job) -> Iterator[Part]:
         """See run.py."""
-        from .run import edit_one_by_one
+        from .run import run
 
-        return edit_one_by_one(self, job)
+        return run(self, job)

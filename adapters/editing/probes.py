@@ -1,60 +1,33 @@
-"""From an edit case to tokenised rows, and from the model's answers to the case's scores."""
+"""The questions of an edit case, tokenised as a patched model is asked them, and what the untouched model says."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from typing import Any
 
+from ...job import Job
+from ..lm.generation import greedy
 from ..lm.model import LanguageModel
 from ..lm.patch import Patch
-from ..lm.scoring import Row, Unusable, encode
-from .data import EditCase, Probe
-from .metrics import token_share
+from ..lm.scoring import Row, Unusable, encode, forced
+from .cases import EditCase, Probe
+
+REFERENCE_VERSION = 2
+"""Raised when `references` changes what it computes."""
+
+Place = tuple[str, str, int]
+"""Measure, kind, and number of a probe within its kind."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One question to the model, tokenised."""
+class Question:
+    """One accepted answer to one probe."""
 
-    measure: str
-    """`reliability`, `generalization`, `locality`, `portability`."""
-    kind: str
-    probe: int
-    """Number of the probe within its kind; alternatives of an answer share it."""
-    prompt: str
+    place: Place
+    probe: Probe
     answer: str
     row: Row
-
-
-def questions(lm: LanguageModel, case: EditCase, patch: Patch) -> tuple[list[Asked], list[str]]:
-    """All questions of a case as the patched model is asked them, and the reasons of those that cannot be asked."""
-    asked, reasons = [], []
-    for measure, kind, number, probe in _probes(case):
-        usable, unusable = [], []
-        for answer in probe.answers:
-            try:
-                row = encode(lm, patch.prompt(probe.prompt), answer)
-                usable.append(Asked(measure, kind, number, probe.prompt, answer, row))
-            except Unusable as error:
-                unusable.append(f"{measure}: {error}")
-        if not usable:
-            reasons += unusable[:1]
-        # Locality compares with the model's own answer, so one length is enough.
-        asked += usable[:1] if measure == "locality" else usable
-    return asked, reasons
-
-
-def _probes(case: EditCase) -> Iterator[tuple[str, str, int, Probe]]:
-    target = (case.request.target_new,)
-    yield "reliability", "", 0, Probe(case.request.prompt, target)
-    for i, prompt in enumerate(case.rephrases):
-        yield "generalization", "", i, Probe(prompt, target)
-    for measure, kinds in (("locality", case.locality), ("portability", case.portability)):
-        for kind, probes in kinds.items():
-            for i, probe in enumerate(probes):
-                yield measure, kind, i, probe
 
 
 @dataclass(frozen=True)
@@ -69,48 +42,88 @@ class Before:
     """The model's own answer, as many tokens long."""
 
 
-Reference = Mapping[tuple[str, int], Before]
-"""By kind and number of the locality probe."""
+@dataclass(frozen=True)
+class Reference:
+    """What the untouched model says to a case."""
+
+    before: Mapping[Place, Before]
+    unfair: frozenset[Place]
+    """Probes that need a fact which the untouched model does not know."""
 
 
-def locality_rows(asked: Sequence[Asked], reference: Reference) -> tuple[list[Asked], list[Row], list[Row]]:
-    """The locality questions that the untouched model was asked too, each along the data set's answer and along the
-    untouched model's own. The answers' tokens are the reference's, whatever stands before the prompt now."""
-    local = [q for q in asked if q.measure == "locality" and (q.kind, q.probe) in reference]
-    known = [reference[q.kind, q.probe] for q in local]
-    forced = [q.row.with_target(b.target) for q, b in zip(local, known, strict=True)]
-    own = [q.row.with_target(b.greedy) for q, b in zip(local, known, strict=True)]
-    return local, forced, own
+def probes(case: EditCase) -> Iterator[tuple[Place, Probe]]:
+    """Every probe of a case with its place; the edited prompt first."""
+    target = (case.request.target_new,)
+    yield ("reliability", "", 0), Probe(case.request.prompt, target)
+    for i, prompt in enumerate(case.rephrases):
+        yield ("generalization", "", i), Probe(prompt, target)
+    for measure, kinds in (("locality", case.locality), ("portability", case.portability)):
+        for kind, found in kinds.items():
+            for i, probe in enumerate(found):
+                yield (measure, kind, i), probe
 
 
-def target_scores(asked: Sequence[Asked], forced: Sequence[tuple[int, ...]]) -> dict[str, float]:
-    """Scores of questions with a right answer; of several accepted answers the best one counts."""
-    token: dict[tuple[str, str, int], float] = defaultdict(float)
-    exact: dict[tuple[str, str, int], float] = defaultdict(float)
-    for question, said in zip(asked, forced, strict=True):
-        key = (question.measure, question.kind, question.probe)
-        token[key] = max(token[key], token_share(said, question.row.target))
-        exact[key] = max(exact[key], float(said == question.row.target))
-    return _averaged("exact", exact) | _averaged("token", token)
+def questions(
+    lm: LanguageModel, case: EditCase, patch: Patch, edited: frozenset[str] = frozenset()
+) -> tuple[list[Question], list[str]]:
+    """All questions of a case as the patched model is asked them, and the reasons of those that cannot be asked.
+
+    `edited`: facts that were changed in the model, this case's own included.
+    """
+    asked, reasons = [], []
+    own = {case.request.fact_id}
+    for place, probe in probes(case):
+        # What follows from the edit may rest on the edited fact; what must not change may not.
+        if probe.facts & (edited if place[0] == "locality" else edited - own):
+            reasons.append(f"{place[0]}: what it asks was edited too")
+            continue
+        usable, unusable = [], []
+        for answer in probe.answers:
+            try:
+                usable.append(Question(place, probe, answer, encode(lm, patch.prompt(probe.prompt), answer)))
+            except Unusable as error:
+                unusable.append(f"{place[0]}: {error}")
+        if not usable:
+            reasons += unusable[:1]
+        # Locality compares with the model's own answer, so one length is enough.
+        asked += usable[:1] if place[0] == "locality" else usable
+    return asked, reasons
 
 
-def locality_scores(
-    local: Sequence[Asked],
-    reference: Reference,
-    forced: Sequence[tuple[int, ...]],
-    own: Sequence[tuple[int, ...]],
-) -> dict[str, float]:
-    """Agreement with the untouched model; `forced` and `own` are the patched model's most probable tokens."""
-    token, exact = {}, {}
-    for question, along_data, along_own in zip(local, forced, own, strict=True):
-        before, key = reference[question.kind, question.probe], ("locality", question.kind, question.probe)
-        token[key] = token_share(along_data, before.forced)
-        exact[key] = float(along_own == before.greedy)
-    return _averaged("exact", exact) | _averaged("token", token)
+def references(lm: LanguageModel, cases: Sequence[EditCase], batch_size: int, job: Job) -> list[Reference]:
+    """What the untouched model says; shared by all methods. Raises RuntimeError on a patched model."""
+    if lm.patched:
+        raise RuntimeError("the reference is the untouched model's, and a patch is applied")
+    asked = [[q for q in questions(lm, case, Patch())[0] if q.place[0] == "locality"] for case in cases]
+    needed = [list(_needed(lm, case)) for case in cases]
+    rows = [q.row for of_case in asked for q in of_case]
+    facts = [row for of_case in needed for _, row in of_case if row]
+    key = {
+        "model": job.fingerprints["subject"],
+        "rows": [[r.ids, r.start] for r in rows],
+        "facts": [[r.ids, r.start] for r in facts],
+        "version": REFERENCE_VERSION,
+    }
+
+    def build() -> dict[str, Any]:
+        along = [f.tokens for f in forced(lm, rows, batch_size)]
+        own = greedy(lm, [r.prompt for r in rows], [len(r.target) for r in rows], batch_size)
+        known = [f.tokens == r.target for f, r in zip(forced(lm, facts, batch_size), facts, strict=True)]
+        return {"before": [[list(f), list(g)] for f, g in zip(along, own, strict=True)], "known": known}
+
+    said = job.artifacts.get("edit-reference", key, build)
+    answers, known = iter(said["before"]), iter(said["known"])
+    before = [{q.place: Before(q.row.target, *map(tuple, next(answers))) for q in of_case} for of_case in asked]
+    # Every fact of a case takes its answer, also behind one that is unknown.
+    unfair = [frozenset({place for place, row in of_case if row is None or not next(known)}) for of_case in needed]
+    return [Reference(b, u) for b, u in zip(before, unfair, strict=True)]
 
 
-def _averaged(strength: str, values: Mapping[tuple[str, str, int], float]) -> dict[str, float]:
-    kinds: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for (measure, kind, _), value in values.items():
-        kinds[measure][kind].append(value)
-    return {f"{m}.{strength}": fmean(fmean(v) for v in by_kind.values()) for m, by_kind in kinds.items()}
+def _needed(lm: LanguageModel, case: EditCase) -> Iterator[tuple[Place, Row | None]]:
+    """The facts that probes need; None for one that the model cannot be asked, and so does not know."""
+    for place, probe in probes(case):
+        for fact in probe.needs:
+            try:
+                yield place, encode(lm, fact.prompt, fact.answer)
+            except Unusable:
+                yield place, None

@@ -1,102 +1,204 @@
-"""The protocol `single`: each request alone. The reference of locality is always the untouched model."""
+"""The protocol: edit, score, put back. Whatever is compared with the untouched model was asked of it before."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from ...errors import DataError
 from ...job import Job, Part
-from ..lm.interventions import YieldsPatch
+from ..lm.edited import carried_out
+from ..lm.interventions import Intervention
 from ..lm.model import LanguageModel
 from ..lm.patch import Patch
-from ..lm.scoring import Unusable, encode, forced_argmax, greedy
-from .data import EditCase
+from ..lm.scoring import Unusable, encode
+from .cases import EditCase
+from .checkpoints import kept, restored
+from .controls import Controls
 from .params import Edit
-from .probes import Before, Reference, locality_rows, locality_scores, questions, target_scores
+from .probes import references
+from .scoring import Edits, answers, scored
+from .streams import Stream, cut, without_conflicts
+
+if TYPE_CHECKING:
+    from ..lm.interventions import State
 
 EXAMPLES = 5
 """Cases of which the report shows the answer before and after."""
-REFERENCE_VERSION = 1
-"""Raised when `_reference` changes what it computes."""
 
 
-def edit_one_by_one(protocol: Edit, job: Job) -> Iterator[Part]:
-    """Edit, score and put back each request; commit them in chunks."""
-    cases: list[EditCase] = job.items()
-    lm = job.models["subject"]
-    assert isinstance(lm, LanguageModel)
-    for name, chunk in job.chunks(cases, protocol.chunk):
-        part = Part(name)
-        references = _references(protocol, job, lm, chunk)
-        shown = EXAMPLES if chunk[0] is cases[0] else 0
+@dataclass
+class _Session:
+    """One cell at work."""
+
+    protocol: Edit
+    job: Job
+    lm: LanguageModel
+    method: Intervention
+    controls: Controls
+    examples: int = EXAMPLES
+    """Answers that are still to be shown."""
+
+    def apart(self, part: Part, cases: Sequence[EditCase]) -> list[tuple[EditCase, Patch]]:
+        """A patch for each case alone; the empty one where the method cannot carry it out, which is counted."""
+        with _cost(part, len(cases)):
+            patches = self.method.apply_each(self.lm, [case.request for case in cases], self.job)
+        return [(case, self.usable(part, patch)) for case, patch in zip(cases, patches, strict=True)]
+
+    @staticmethod
+    def usable(part: Part, patch: Patch | Unusable) -> Patch:
+        if isinstance(patch, Patch):
+            return patch
+        part.skip(f"request not carried out: {patch}")
+        return Patch()
+
+    def score(self, part: Part, edits: Edits, suffix: str = "", **at: Any) -> None:
+        """Score edited models into `part`; item ids get `suffix`."""
+        for item, reasons, found in scored(self.lm, edits, self.protocol, self.controls, self.job):
+            for reason in reasons:
+                part.skip(reason)
+            for metric, value in found.items():
+                part.record(item + suffix, metric, value, **at)
+
+    def show(self, part: Part, edited: Sequence[tuple[EditCase, Patch]]) -> None:
+        """The answers to the first edited prompts, before and after."""
         rows = []
-        for number, (case, reference) in enumerate(zip(chunk, references, strict=True)):
-            rows += _edit_case(protocol, job, lm, case, reference, part, example=number < shown)
+        for case, patch in edited[: self.examples]:
+            with patch.applied(self.lm):
+                after = answers(self.lm, case, patch)
+            if after:
+                rows.append(
+                    [f"{case.request.prompt} → {case.request.target_new}", answers(self.lm, case, Patch()), after]
+                )
+        if edited:
+            self.examples = 0
         if rows:
             title = "What the model says to the edited prompt, before and after"
             part.exhibits["examples"] = {"type": "text-pair", "title": title, "rows": rows}
+
+
+def run(protocol: Edit, job: Job) -> Iterator[Part]:
+    """Edit and score all cases. Raises DataError when there are too few requests."""
+    lm, method = job.models["subject"], job.method.algorithm
+    assert isinstance(lm, LanguageModel)
+    assert isinstance(method, Intervention)
+    method.prepare(lm, job)
+    cases, unusable = _usable(lm, job.items())
+    if not cases:
+        raise DataError(f"none of the {len(unusable)} requests can be asked of this model: {unusable[0]['skipped']}")
+    session = _Session(protocol, job, lm, method, Controls.of(lm, job, protocol.forward_batch))
+    if protocol.mode == "single":
+        yield from _singles(session, cases, unusable)
+    else:
+        yield from _streams(session, cases, unusable)
+
+
+def _usable(lm: LanguageModel, cases: Sequence[EditCase]) -> tuple[list[EditCase], list[dict[str, Any]]]:
+    """Cases whose request can be asked of the model, and item rows of the others: the same for every method."""
+    usable, rest = [], []
+    for case in cases:
+        try:
+            encode(lm, case.request.prompt, case.request.target_new)
+            usable.append(case)
+        except Unusable as error:
+            rest.append({"item": case.request.id, "skipped": f"request: {error}"})
+    return usable, rest
+
+
+def _item(case: EditCase, suffix: str = "", **more: Any) -> dict[str, Any]:
+    relation = {"relation": case.request.relation} if case.request.relation else {}
+    return {"item": case.request.id + suffix, "subject": case.request.subject, **relation, **more}
+
+
+def _singles(s: _Session, cases: Sequence[EditCase], unusable: list[dict[str, Any]]) -> Iterator[Part]:
+    if unusable and not s.job.has("unusable"):
+        yield Part("unusable", items=unusable)
+    for name, chunk in s.job.chunks(cases, s.protocol.chunk):
+        yield _each_alone(s, name, chunk)
+
+
+def _each_alone(s: _Session, name: str, cases: Sequence[EditCase], suffix: str = "", **at: Any) -> Part:
+    """Edit each request on the untouched model; many are worked on at once where the method can."""
+    part = Part(name, items=[_item(case, suffix) for case in cases])
+    edited = s.apart(part, cases)
+    s.show(part, edited)
+    known = references(s.lm, cases, s.protocol.forward_batch, s.job)
+    s.score(part, [([case], [ref], patch) for (case, patch), ref in zip(edited, known, strict=True)], suffix, **at)
+    return part
+
+
+def _streams(s: _Session, cases: Sequence[EditCase], unusable: list[dict[str, Any]]) -> Iterator[Part]:
+    p, job = s.protocol, s.job
+    cases, dropped = without_conflicts(cases, p.conflicts)
+    unusable = unusable + [{"item": c.request.id, "skipped": "request: contradicts another one"} for c in dropped]
+    reachable = tuple(t for t in p.checkpoints if t <= len(cases)) or p.checkpoints
+    first = Part("0", items=unusable)
+    if too_long := p.checkpoints[len(reachable) :]:
+        first.warnings.append(f"{len(cases)} usable requests: too few for T = {', '.join(map(str, too_long))}")
+    if not job.has(first.name):
+        yield first
+    in_order = [cases[i] for i in job.rng("edit-order").permutation(len(cases))]
+    streams = cut(in_order, reachable, p.streams, p.least_items, passing=p.mode == "sequential")
+    alone = [stream.cases[0] for stream in streams if stream.checkpoints == (1,)]
+    longer = [stream for stream in streams if stream.checkpoints != (1,)]
+    for number, stream in enumerate(longer):
+        job.progress(number, len(longer))
+        t = stream.checkpoints[-1]
+        # The requests of a short stream are requests of a longer one as well, so they need names of their own.
+        yield from _stream(s, stream, "" if t == reachable[-1] else f"@T{t}")
+    for name, chunk in job.chunks(alone, p.chunk):
+        yield _each_alone(s, f"alone-{name}", chunk, "" if reachable[-1] == 1 else "@T1", T=1)
+
+
+def _stream(s: _Session, stream: Stream, suffix: str) -> Iterator[Part]:
+    """Edit one stream and score it at its checkpoints; each is a part that the next one continues from."""
+    p, done = s.protocol, 0
+    begun: tuple[Patch, State] = Patch(), None
+    todo = []
+    for t in stream.checkpoints:
+        name = f"{stream.name}-{t:06d}"
+        if s.job.has(name):
+            done, begun = t, restored(s.job.finished[name])
+        else:
+            todo.append((t, name))
+    for t, name in todo:
+        part, cases = Part(name), stream.cases[:t]
+        if t == stream.checkpoints[-1]:
+            # All requests of a stream are changed into one model: they are no independent items.
+            part.items += [_item(case, suffix, cluster=stream.name) for case in cases]
+        requests = [case.request for case in stream.cases[done:t]]
+        with _cost(part, len(requests)):
+            for _, patch, state in carried_out(
+                s.lm,
+                s.method,
+                requests,
+                t if p.mode == "batch" else p.batch_size,
+                s.job,
+                begun,
+                partial(s.usable, part),
+            ):
+                begun = patch, state
+        done = t
+        if t == stream.checkpoints[-1]:
+            s.show(part, [(case, begun[0]) for case in cases])
+        s.score(part, [(cases, references(s.lm, cases, p.forward_batch, s.job), begun[0])], suffix, T=t)
+        part.state = kept(*begun)
         yield part
 
 
-def _references(protocol: Edit, job: Job, lm: LanguageModel, chunk: Sequence[EditCase]) -> list[Reference]:
-    """What the untouched model answers to the locality questions of each case; shared by all methods."""
-    asked = [[q for q in questions(lm, case, Patch())[0] if q.measure == "locality"] for case in chunk]
-    rows = [q.row for case in asked for q in case]
-    key = {
-        "model": job.fingerprints["subject"],
-        "rows": [[r.ids, r.start] for r in rows],
-        "version": REFERENCE_VERSION,
+@contextmanager
+def _cost(part: Part, edits: int) -> Iterator[None]:
+    """Add what editing (not scoring) cost."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    yield
+    spent = {
+        "edits": edits,
+        "edit_wall_s": round(time.perf_counter() - wall, 4),
+        "edit_cpu_s": round(time.process_time() - cpu, 4),
     }
-
-    def build() -> list[Any]:
-        forced = forced_argmax(lm, rows, protocol.batch_size)
-        own = greedy(lm, [r.prompt for r in rows], [len(r.target) for r in rows], protocol.batch_size)
-        return [[list(f), list(g)] for f, g in zip(forced, own, strict=True)]
-
-    answers = iter(job.artifacts.get("edit-reference", key, build))
-    return [{(q.kind, q.probe): Before(q.row.target, *map(tuple, next(answers))) for q in case} for case in asked]
-
-
-def _edit_case(
-    protocol: Edit,
-    job: Job,
-    lm: LanguageModel,
-    case: EditCase,
-    reference: Reference,
-    part: Part,
-    example: bool,
-) -> list[list[str]]:
-    """Score one case into `part`. Returns rows `[request, answer before, answer after]` for the report."""
-    item, algorithm = case.request.id, job.method.algorithm
-    assert isinstance(algorithm, YieldsPatch)
-    try:
-        patch, _ = algorithm.apply(lm, [case.request], None, job)
-    except Unusable as error:
-        part.items.append({"item": item, "skipped": f"request: {error}"})
-        return []
-    asked, reasons = questions(lm, case, patch)
-    part.items.append({"item": item, "subject": case.request.subject})
-    for reason in reasons:
-        part.skip(reason)
-    direct = [q for q in asked if q.measure != "locality"]
-    local, along_data, along_own = locality_rows(asked, reference)
-    rows = [*(q.row for q in direct), *along_data, *along_own]
-    with patch.applied(lm):
-        said = forced_argmax(lm, rows, protocol.batch_size)
-        after = _answer(lm, case, patch) if example else []
-    n, m = len(direct), len(direct) + len(local)
-    found = target_scores(direct, said[:n]) | locality_scores(local, reference, said[n:m], said[m:])
-    for metric, value in found.items():
-        part.record(item, metric, value)
-    request = f"{case.request.prompt} → {case.request.target_new}"
-    return [[request, *_answer(lm, case, Patch()), *after]] if after else []
-
-
-def _answer(lm: LanguageModel, case: EditCase, patch: Patch) -> list[str]:
-    """The greedy answer to the edited prompt, as many tokens as the new target; empty when it cannot be asked."""
-    try:
-        row = encode(lm, patch.prompt(case.request.prompt), case.request.target_new)
-    except Unusable:
-        return []
-    (tokens,) = greedy(lm, [row.prompt], [len(row.target)], 1)
-    return [lm.tokenizer.decode(tokens)]
+    for name, value in spent.items():
+        part.cost[name] = part.cost.get(name, 0) + value

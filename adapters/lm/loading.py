@@ -28,13 +28,28 @@ def prepare_device(opening: Opening) -> torch.device:
     return torch.device(device)
 
 
-def open_folder(folder: str | Path, opening: Opening, *, allow_pickle: bool) -> LanguageModel:
-    """Load a causal language model and its fast tokenizer from a folder. Raises ModelError with the remedy."""
+def open_folder(
+    folder: str | Path,
+    opening: Opening,
+    *,
+    allow_pickle: bool = False,
+    attention: str | None = None,
+    device_map: str | None = None,
+    chat: bool = False,
+) -> LanguageModel:
+    """Load a causal language model and its fast tokenizer from a folder. Raises ModelError with the remedy.
+
+    `attention`: transformers' attention implementation; `device_map`: let accelerate place the layers; `chat`: wrap
+    prompts in the tokenizer's chat template.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
     folder = Path(folder)
     target = prepare_device(opening)
     check_folder(folder, allow_pickle)
+    # A bar for the second that a small model takes would stand in everything that is printed.
+    logging.disable_progress_bar()
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         model, info = AutoModelForCausalLM.from_pretrained(
@@ -43,6 +58,8 @@ def open_folder(folder: str | Path, opening: Opening, *, allow_pickle: bool) -> 
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=not allow_pickle or None,
+            attn_implementation=attention,
+            device_map=device_map,
             output_loading_info=True,
         )
     # What a damaged folder raises depends on what is damaged; ValueError and KeyError come from configs, RuntimeError
@@ -50,13 +67,17 @@ def open_folder(folder: str | Path, opening: Opening, *, allow_pickle: bool) -> 
     except Exception as error:
         reason = f"{type(error).__name__}: {_sentence(error)}"
         raise ModelError(f"{folder}: cannot be opened as a causal language model ({reason})") from error
+    finally:
+        logging.enable_progress_bar()
     absent = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
     if absent:
         # transformers would fill them with random numbers.
         raise ModelError(f"{folder}: the weights lack {len(absent)} tensors, for example {absent[0]}")
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(f"{folder}: has no fast tokenizer (tokenizer.json); character offsets are needed")
-    return LanguageModel(model.to(target), tokenizer)
+    if chat and not tokenizer.chat_template:
+        raise ModelError(f"{folder}: its tokenizer has no chat template; leave out `chat_template: own`")
+    return LanguageModel(model if device_map else model.to(target), tokenizer, chat)
 
 
 def _sentence(error: Exception) -> str:

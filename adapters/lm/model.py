@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from .integrity import State, changes, state_of
+
+if TYPE_CHECKING:
+    from .patch import Patch
+    from .prompts import Prompts
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the rows of the batch that is being computed are; inserted modules and stacked patches read it."""
+
+    prompt_ends: torch.Tensor
+    """Place of the last token of each row's prompt, shape (rows,); counted from the left, padding included."""
+    owners: torch.Tensor
+    """Number of the patch that each row belongs to, where several are stacked; shape (rows,)."""
 
 
 @dataclass
@@ -19,6 +35,14 @@ class LanguageModel:
     """A `transformers` model."""
     tokenizer: Any
     """A fast `transformers` tokenizer (offsets are needed to find a target's tokens)."""
+    chat: bool = False
+    """Whether a prompt is wrapped in the tokenizer's chat template, as a user's turn."""
+    patched: bool = field(default=False, init=False)
+    """Whether a patch is applied just now: what describes the untouched model must not be computed then."""
+    prompts: Prompts | None = field(default=None, init=False)
+    """What a patch that it keeps does with prompts."""
+    asked: Asked | None = field(default=None, init=False, repr=False)
+    _kept: ExitStack = field(default_factory=ExitStack, init=False, repr=False)
     _opened: State = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -28,7 +52,7 @@ class LanguageModel:
     @property
     def device(self) -> torch.device:
         """Where its inputs go."""
-        device: torch.device = next(self.model.parameters()).device
+        device: torch.device = self.model.get_input_embeddings().weight.device
         return device
 
     @property
@@ -36,10 +60,27 @@ class LanguageModel:
         """Longest input in tokens."""
         return int(getattr(self.model.config, "max_position_embeddings", None) or 2**31)
 
+    @contextmanager
+    def asking(self, prompt_ends: Sequence[int], owners: Sequence[int]) -> Iterator[None]:
+        """Tell inserted modules what the rows of the next forward pass are."""
+        before = self.asked
+        self.asked = Asked(torch.tensor(prompt_ends, device=self.device), torch.tensor(owners, device=self.device))
+        try:
+            yield
+        finally:
+            self.asked = before
+
+    def keep(self, patch: Patch) -> None:
+        """Stay changed by a patch, for good: what it does becomes part of the model as it was opened."""
+        self._kept.enter_context(patch.applied(self))
+        self.prompts = patch.prompts or self.prompts
+        self.patched = False
+        self._opened = state_of(self.model, self.tokenizer)
+
     def verify(self) -> list[str]:
         """See `Resource.verify`: see integrity.py."""
         found, self._opened = changes(self._opened, self.model, self.tokenizer)
-        return found
+        return found + ["a patch is still applied"] * self.patched
 
     def close(self) -> None:
         """See `Resource.close`."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from ...canonical import digest
-from ...components import NOT_IDENTITY, Opening, Source
+from ...components import NOT_IDENTITY, MethodName, ModelName, Opening, Source, TaskName
 from .folder import check_folder
 
 if TYPE_CHECKING:
@@ -20,41 +20,66 @@ _DEFINING = (".safetensors", ".bin", ".json", ".txt", ".model")
 """Files of a model folder that define it; others (README, pictures) do not."""
 
 
-class Local(Source):
-    """A folder in Hugging Face format: config, tokenizer, safetensors."""
+class Pretrained(Source):
+    """What all models in Hugging Face format share."""
 
     opens: ClassVar[str] = "language_model"
+    type: str
+    attention: Literal["eager", "sdpa", "flash_attention_2"] | None = None
+    """How attention is computed; transformers' own choice when empty."""
+    device_map: Annotated[Literal["auto"] | None, NOT_IDENTITY] = None
+    """`auto`: spread the layers over all GPUs (needs accelerate); else the whole model is on the spec's `device`."""
+    chat_template: Literal["none", "own"] = "none"
+    """`own`: every prompt is a user's turn of the tokenizer's chat template; `none`: prompts as they stand."""
+    allow_pickle: bool = False
+    """Read `.bin` weights as well. Unpickling can run code: only for files that you trust."""
+
+    def open_from(self, folder: str | Path, opening: Opening) -> LanguageModel:
+        """See loading.py."""
+        from .loading import open_folder
+
+        return open_folder(
+            folder,
+            opening,
+            allow_pickle=self.allow_pickle,
+            attention=self.attention,
+            device_map=self.device_map,
+            chat=self.chat_template == "own",
+        )
+
+
+def folder_fingerprint(folder: Path, digest_of: Callable[[Path], str]) -> str:
+    """Digest of the names and contents of the files that define a model."""
+    files = sorted(f for f in folder.iterdir() if f.suffix in _DEFINING and f.is_file())
+    return digest({f.name: digest_of(f) for f in files})
+
+
+class Local(Pretrained):
+    """A folder in Hugging Face format: config, tokenizer, safetensors."""
+
     type: Literal["local"]
     path: Annotated[str, NOT_IDENTITY]
     """The folder."""
-    allow_pickle: bool = False
-    """Read `.bin` weights as well. Unpickling can run code: only for files that you trust."""
 
     def fingerprint(self, digest_of: Callable[[Path], str]) -> str:
         """Digest of the names and contents of the files that define the model."""
         folder = Path(self.path)
         check_folder(folder, self.allow_pickle)
-        files = sorted(f for f in folder.iterdir() if f.suffix in _DEFINING and f.is_file())
-        return digest({f.name: digest_of(f) for f in files})
+        return folder_fingerprint(folder, digest_of)
 
     def open(self, opening: Opening) -> LanguageModel:
         """See loading.py."""
-        from .loading import open_folder
-
-        return open_folder(self.path, opening, allow_pickle=self.allow_pickle)
+        return self.open_from(self.path, opening)
 
 
-class Hub(Source):
+class Hub(Pretrained):
     """A repository of the Hugging Face hub, at one commit."""
 
-    opens: ClassVar[str] = "language_model"
     type: Literal["hub"]
     id: str
     """`owner/name`."""
     revision: Annotated[str, NOT_IDENTITY] = "main"
     """Branch, tag or commit. The commit that it stands for enters the identity of every cell."""
-    allow_pickle: bool = False
-    """See `local`."""
 
     def fingerprint(self, digest_of: Callable[[Path], str]) -> str:
         """The commit: as given, as the local cache knows it, or as the hub answers."""
@@ -66,10 +91,9 @@ class Hub(Source):
 
     def open(self, opening: Opening) -> LanguageModel:
         """See loading.py."""
-        from .loading import hub_folder, open_folder
+        from .loading import hub_folder
 
-        folder = hub_folder(self.id, opening.weights)
-        return open_folder(folder, opening, allow_pickle=self.allow_pickle)
+        return self.open_from(hub_folder(self.id, opening.weights), opening)
 
 
 class Seeded(Source):
@@ -94,3 +118,35 @@ class Seeded(Source):
         from .seeded import open_seeded
 
         return open_seeded(self, opening)
+
+
+class Edited(Source):
+    """A model after an edit: a method has carried out the first requests of a task on it, and it stays so.
+
+    Circuits, a detox task or a profile after an edit are a task on such a model.
+    """
+
+    opens: ClassVar[str] = "language_model"
+    type: Literal["edited"]
+    base: ModelName
+    """The model that is edited."""
+    method: MethodName
+    """An editor."""
+    task: TaskName
+    """A task whose items are edit requests."""
+    first: Annotated[int, Field(ge=1)] = 1
+    """How many of its requests, in the order of the data."""
+    at_once: Annotated[int, Field(ge=1)] = 1
+    """Requests that are carried out together; one after the other by default."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the method's random choices."""
+
+    def fingerprint(self, digest_of: Callable[[Path], str]) -> str:
+        """Base, method and task are added by the engine; beside them the parameters say it all."""
+        return digest({"edited": self.version})
+
+    def open(self, opening: Opening) -> LanguageModel:
+        """See edited.py. Raises ModelError when the task has too few requests."""
+        from .edited import open_edited
+
+        return open_edited(self, opening)

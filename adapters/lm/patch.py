@@ -1,72 +1,226 @@
-"""A change to a language model, as a value: it can be applied, undone, saved and compared."""
+"""A change to a language model, as a value: it can be applied, undone, stacked, combined, saved and compared."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
+from ...errors import DataError
+from .architecture import Linear
+from .forward import by_row, replaced, tensor_of
+from .inserts import INSERTS, Insert
 from .model import LanguageModel
+from .prompts import PROMPTS, Prompts
+
+_INSERT = "insert"
+"""First word of the names of an inserted module's tensors in a file: `insert:MODULE:NAME`."""
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """A change of a weight as a product; `left @ right` has the shape of the weight as stored."""
+
+    left: torch.Tensor
+    """Shape (rows, rank)."""
+    right: torch.Tensor
+    """Shape (rank, columns)."""
+
+    def dense(self) -> torch.Tensor:
+        """The product, in float32."""
+        return self.left.float() @ self.right.float()
+
+
+Delta: TypeAlias = torch.Tensor | LowRank
+
+
+def dense(delta: Delta) -> torch.Tensor:
+    """A change of a weight in full."""
+    return delta.dense() if isinstance(delta, LowRank) else delta
 
 
 @dataclass(frozen=True)
 class Patch:
-    """Changes of weights, and text put before every prompt. The empty patch changes nothing."""
+    """Changes of weights, modules inserted behind others, and what is done with a prompt. Empty, it changes nothing."""
 
-    deltas: Mapping[str, torch.Tensor] = field(default_factory=dict)
-    """Parameter name to the change of the weight as stored, in the weight's shape and float32."""
-    prefix: str = ""
-    """Text before every prompt."""
+    deltas: Mapping[str, Delta] = field(default_factory=dict)
+    """Parameter name to the change of the weight as stored, in float32."""
+    inserts: Mapping[str, Insert] = field(default_factory=dict)
+    """Module name to what is done with its output."""
+    prompts: Prompts | None = None
+    """What the model is given in place of a prompt."""
 
     def prompt(self, text: str) -> str:
         """The prompt that the model is given in place of `text`."""
-        return self.prefix + text
+        return self.prompts.prompt(text) if self.prompts else text
 
     @contextmanager
     def applied(self, lm: LanguageModel) -> Iterator[None]:
-        """The model with the weights changed, inside `with`; afterwards bit for bit as before.
+        """The model changed, inside `with`; afterwards bit for bit as before.
 
         The originals are saved and copied back: subtracting a change does not restore the last bits.
         """
         parameters: dict[str, Any] = {name: lm.model.get_parameter(name) for name in self.deltas}
         originals = {name: p.detach().clone() for name, p in parameters.items()}
-        try:
-            with torch.no_grad():
-                for name, parameter in parameters.items():
-                    # In float32, then rounded once: in a half-precision model small changes would else be lost.
-                    parameter.copy_(parameter.float() + self.deltas[name].to(parameter.device))
-            yield
-        finally:
-            with torch.no_grad():
-                for name, parameter in parameters.items():
-                    parameter.copy_(originals[name])
+        before = lm.patched
+        with ExitStack() as hooks:
+            try:
+                with torch.no_grad():
+                    for name, p in parameters.items():
+                        # In float32, then rounded once: in a half-precision model small changes would else be lost.
+                        p.copy_(p.float() + dense(self.deltas[name]).to(p.device))
+                for name, insert in self.inserts.items():
+                    hooks.enter_context(_inserted(lm, name, insert))
+                lm.patched = True
+                yield
+            finally:
+                lm.patched = before
+                with torch.no_grad():
+                    for name, parameter in parameters.items():
+                        parameter.copy_(originals[name])
+
+    def then(self, later: Patch) -> Patch:
+        """This patch and a later one, made on the model that this one had changed: changes of weights add up; of the
+        same inserted module, and of what is done with prompts, the later one stands."""
+        deltas = dict(self.deltas)
+        for name, delta in later.deltas.items():
+            deltas[name] = _sum(deltas[name], delta) if name in deltas else delta
+        return Patch(deltas, {**self.inserts, **later.inserts}, later.prompts or self.prompts)
+
+    @property
+    def stackable(self) -> bool:
+        """Whether `stacked` can run it beside others: low-rank changes of projections, or prompts alone."""
+        return not self.inserts and all(isinstance(d, LowRank) for d in self.deltas.values())
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Everything that it consists of but texts: full changes by parameter name, inserted modules' tensors."""
+        found = {name: dense(d).detach().float().cpu().contiguous() for name, d in self.deltas.items()}
+        for module, insert in self.inserts.items():
+            for name, tensor in insert.tensors().items():
+                found[f"{_INSERT}:{module}:{name}"] = tensor.detach().cpu().contiguous()
+        return found
+
+    def description(self) -> str:
+        """What `tensors` does not hold, as JSON: kinds and options of inserted modules, prompts."""
+        inserts = {m: {"type": i.type, **i.options()} for m, i in self.inserts.items()}
+        prompts = {"type": self.prompts.type, **self.prompts.to_json()} if self.prompts else None
+        return json.dumps({"inserts": inserts, "prompts": prompts}, sort_keys=True)
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, torch.Tensor], description: str) -> Patch:
+        """What `tensors` and `description` were taken from."""
+        said = json.loads(description)
+        inserts = {}
+        for module, options in said["inserts"].items():
+            start = f"{_INSERT}:{module}:"
+            own = {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
+            inserts[module] = INSERTS[options.pop("type")].of(own, options)
+        prompts = said["prompts"]
+        return cls(
+            {n: t for n, t in tensors.items() if not n.startswith(f"{_INSERT}:")},
+            inserts,
+            PROMPTS[prompts.pop("type")].of(prompts) if prompts else None,
+        )
 
     def save(self, file: Path) -> None:
-        """Write the changes as safetensors, the prefix in the metadata."""
+        """Write it as safetensors; what is no tensor stands in the metadata."""
         from safetensors.torch import save_file
 
-        save_file({n: d.contiguous().cpu() for n, d in self.deltas.items()}, file, metadata={"prefix": self.prefix})
+        save_file(self.tensors(), file, metadata={"patch": self.description()})
 
     @classmethod
     def load(cls, file: Path) -> Patch:
-        """Read what `save` wrote."""
-        from safetensors import safe_open
+        """Read what `save` wrote. Raises DataError."""
+        from safetensors import SafetensorError, safe_open
 
-        with safe_open(file, framework="pt") as stored:
-            names = stored.keys()
-            return cls({n: stored.get_tensor(n) for n in names}, (stored.metadata() or {}).get("prefix", ""))
+        try:
+            with safe_open(file, framework="pt") as stored:
+                said = (stored.metadata() or {}).get("patch")
+                if said is None:
+                    raise DataError(f"{file}: is no patch (its metadata do not say what it consists of)")
+                names = stored.keys()
+                return cls.of({n: stored.get_tensor(n) for n in names}, said)
+        except (OSError, SafetensorError) as error:
+            raise DataError(f"{file}: cannot be read as safetensors ({error})") from error
 
     def digest(self) -> str:
         """Hex digest of the content: part of the key of every artifact made with the patched model."""
-        state = hashlib.blake2b(json.dumps(self.prefix).encode(), digest_size=16)
-        for name in sorted(self.deltas):
-            delta = self.deltas[name].detach().float().cpu().contiguous()
-            state.update(f"{name}{tuple(delta.shape)}".encode())
-            state.update(delta.numpy().tobytes())
+        state = hashlib.blake2b(self.description().encode(), digest_size=16)
+        for name, tensor in sorted(self.tensors().items()):
+            state.update(f"{name}{tuple(tensor.shape)}".encode())
+            state.update(tensor.numpy().tobytes())
         return state.hexdigest()
+
+
+def _sum(first: Delta, second: Delta) -> Delta:
+    if isinstance(first, LowRank) and isinstance(second, LowRank):
+        left = torch.cat([first.left, second.left], dim=1)
+        if left.shape[1] < min(left.shape[0], second.right.shape[1]):
+            return LowRank(left, torch.cat([first.right, second.right], dim=0))
+    return dense(first) + dense(second)
+
+
+@contextmanager
+def _inserted(lm: LanguageModel, name: str, insert: Insert) -> Iterator[None]:
+    def hook(_: Any, args: tuple[Any, ...], output: Any) -> Any:
+        assert lm.asked is not None, "an inserted module needs to know where the prompts end: use forward.py"
+        count, hidden = len(lm.asked.prompt_ends), tensor_of(output)
+        passed = insert(by_row(args[0], count), by_row(hidden, count), lm.asked)
+        return replaced(output, passed.reshape(hidden.shape))
+
+    handle = lm.model.get_submodule(name).register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def stacked(lm: LanguageModel, patches: Sequence[Patch]) -> Iterator[None]:
+    """Many stackable patches at once: row i of a batch is computed with patch `owners[i]` (forward.py).
+
+    No weight is written: each row's low-rank change is added to the projection's output.
+    """
+    names = list(dict.fromkeys(name for patch in patches for name in patch.deltas))
+    before = lm.patched
+    with ExitStack() as hooks:
+        for name in names:
+            hooks.enter_context(_stacked_weight(lm, name, [p.deltas.get(name) for p in patches]))
+        try:
+            lm.patched = True
+            yield
+        finally:
+            lm.patched = before
+
+
+@contextmanager
+def _stacked_weight(lm: LanguageModel, name: str, deltas: Sequence[Delta | None]) -> Iterator[None]:
+    module = lm.model.get_submodule(name.rpartition(".")[0])
+    projection = Linear(name, module, transposed=type(module).__name__ == "Conv1D")
+    weight = projection.stored(module.weight)
+    rank = max(d.left.shape[1] for d in deltas if isinstance(d, LowRank))
+    out = weight.new_zeros(len(deltas), weight.shape[0], rank)
+    into = weight.new_zeros(len(deltas), rank, weight.shape[1])
+    for i, delta in enumerate(deltas):
+        if isinstance(delta, LowRank):
+            left, right = (delta.right.T, delta.left.T) if projection.transposed else (delta.left, delta.right)
+            out[i, :, : left.shape[1]] = left.to(weight)
+            into[i, : right.shape[0]] = right.to(weight)
+
+    def hook(_: Any, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
+        assert lm.asked is not None, "stacked patches need to know whose row is whose: use forward.py"
+        owners = lm.asked.owners
+        inside = by_row(args[0], len(owners)) @ into[owners].transpose(1, 2)
+        return output + (inside @ out[owners].transpose(1, 2)).reshape(output.shape)
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -13,3 +13,13 @@ class EditRequest:
     prompt: str
     subject: str
     target_new: str
+    target_true: str | None = None
+    """What the world says; CounterFact's metrics compare the two."""
+    relation: str = ""
+    fact: str = ""
+    """Which fact is changed: two requests of one fact contradict each other. The prompt, where it is empty."""
+
+    @property
+    def fact_id(self) -> str:
+        """See `fact`."""
+        return self.fact or self.prompt

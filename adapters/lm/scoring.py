@@ -1,4 +1,4 @@
-"""What a model says at the tokens of a target: teacher forcing and greedy decoding.
+"""What a model says at the tokens of a target.
 
 Greedy decoding produces a target exactly when, under teacher forcing, the most probable token at every position is
 the target's: by induction, as long as the answers agree, both see the same prefix. So one forward pass gives both
@@ -7,12 +7,12 @@ measures, and no text is generated to score one (checked against `generate` in t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
+from .forward import logits_at
 from .model import LanguageModel
 
 
@@ -33,9 +33,24 @@ class Row:
     def target(self) -> tuple[int, ...]:
         return self.ids[self.start :]
 
+    @property
+    def places(self) -> range:
+        """The positions whose logits speak of the target's tokens."""
+        return range(self.start - 1, len(self.ids) - 1)
+
     def with_target(self, target: Sequence[int]) -> Row:
         """The same prompt with other target tokens."""
         return Row((*self.prompt, *target), self.start)
+
+
+@dataclass(frozen=True)
+class Forced:
+    """What the model says along a target, given the target's tokens before each."""
+
+    tokens: tuple[int, ...]
+    """The most probable token at each of the target's."""
+    nll: float
+    """Mean negative log-likelihood of the target's tokens, in nats."""
 
 
 class Unusable(ValueError):
@@ -50,12 +65,10 @@ def encode(lm: LanguageModel, prompt: str, target: str) -> Row:
     """
     if not target.strip():
         raise Unusable("the target is empty")
-    joint = "" if prompt.endswith((" ", "\n")) or target.startswith((" ", "\n")) else " "
-    encoded = lm.tokenizer(prompt + joint + target, return_offsets_mapping=True, verbose=False)
-    ids, spans = encoded["input_ids"], encoded["offset_mapping"]
-    while spans and spans[-1] == (0, 0):  # an end-of-text token that the tokenizer adds is no part of the target
-        ids, spans = ids[:-1], spans[:-1]
-    start = next((i for i, (_, end) in enumerate(spans) if end > len(prompt)), len(ids))
+    before = as_asked(lm, prompt)
+    joint = "" if lm.chat or before.endswith((" ", "\n")) or target.startswith((" ", "\n")) else " "
+    ids, spans = tokenised(lm, before + joint + target)
+    start = next((i for i, (_, end) in enumerate(spans) if end > len(before)), len(ids))
     if start == 0:
         raise Unusable("the prompt has no token")
     if start == len(ids):
@@ -64,52 +77,81 @@ def encode(lm: LanguageModel, prompt: str, target: str) -> Row:
         raise Unusable("the target has characters that the tokenizer does not know")
     if len(ids) > lm.context:
         raise Unusable(f"longer than the model's context of {lm.context} tokens")
-    return Row(tuple(ids), start)
+    return Row(ids, start)
 
 
-def padded(rows: Sequence[Sequence[int]], device: torch.device) -> dict[str, torch.Tensor]:
-    """Right-padded inputs of shape (rows, longest). In a causal model no real token sees the padding to its right."""
-    longest = max(map(len, rows))
-    ids = torch.zeros(len(rows), longest, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = torch.tensor(row)
-        mask[i, : len(row)] = 1
-    # Positions come from the mask, so that a model with absolute positions counts real tokens only.
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
-    return {name: value.to(device) for name, value in inputs.items()}
+def encode_prompt(lm: LanguageModel, prompt: str) -> tuple[int, ...]:
+    """Tokens of a prompt alone. Raises Unusable when there are none, or more than fit."""
+    ids, _ = tokenised(lm, as_asked(lm, prompt))
+    if not ids:
+        raise Unusable("the prompt has no token")
+    if len(ids) > lm.context:
+        raise Unusable(f"longer than the model's context of {lm.context} tokens")
+    return ids
+
+
+def as_asked(lm: LanguageModel, prompt: str) -> str:
+    """The prompt as the model is given it: as it stands, or as a user's turn of the tokenizer's chat template."""
+    prompt = lm.prompts.prompt(prompt) if lm.prompts else prompt
+    if not lm.chat:
+        return prompt
+    turn = [{"role": "user", "content": prompt}]
+    text: str = lm.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    return text
+
+
+def tokenised(lm: LanguageModel, text: str) -> tuple[tuple[int, ...], list[tuple[int, int]]]:
+    """Token ids and the characters that each covers; a chat template writes its own special tokens."""
+    encoded = lm.tokenizer(text, return_offsets_mapping=True, add_special_tokens=not lm.chat, verbose=False)
+    ids, spans = list(encoded["input_ids"]), list(encoded["offset_mapping"])
+    # An end-of-text token that the tokenizer adds is no part of the text. A token of the text covers characters.
+    while len(spans) > 1 and spans[-1] == (0, 0):
+        ids.pop()
+        spans.pop()
+    return tuple(ids), spans
+
+
+def subject_last(lm: LanguageModel, prompt: str, subject: str) -> int:
+    """Place of the last token of the subject in a prompt (its last occurrence). Raises Unusable when it is absent."""
+    text = as_asked(lm, prompt)
+    begin = text.rfind(subject)
+    if begin < 0 or not subject.strip():
+        raise Unusable("the prompt does not contain its subject")
+    end = begin + len(subject.rstrip())
+    _, spans = tokenised(lm, text)
+    return max(i for i, (start, stop) in enumerate(spans) if start < end and stop > begin)
 
 
 @torch.inference_mode()
-def forced_argmax(lm: LanguageModel, rows: Sequence[Row], batch_size: int) -> list[tuple[int, ...]]:
-    """Most probable token at each target position of each row, given the target's tokens before it."""
-    found: list[tuple[int, ...]] = []
-    for batch in _batches(rows, batch_size):
-        logits = _logits(lm, [row.ids for row in batch])
-        for i, row in enumerate(batch):
-            found.append(tuple(logits[i, row.start - 1 : len(row.ids) - 1].argmax(-1).tolist()))
-    return found
+def forced(
+    lm: LanguageModel, rows: Sequence[Row], batch_size: int, owners: Sequence[int] | None = None
+) -> list[Forced]:
+    """What the model says along each row's target; `owners`: the stacked patch that each row belongs to."""
+    found: list[Forced | None] = [None] * len(rows)
+    for batch in batches(rows, batch_size):
+        asked = [rows[i] for i in batch]
+        places = [row.places for row in asked]
+        logits = logits_at(
+            lm,
+            [row.ids for row in asked],
+            places,
+            [row.start - 1 for row in asked],
+            [owners[i] for i in batch] if owners else None,
+        )
+        said = logits.argmax(-1).tolist()
+        targets = torch.tensor([t for row in asked for t in row.target], device=logits.device)
+        nll = torch.nn.functional.cross_entropy(logits, targets, reduction="none").tolist()
+        at = 0
+        for i, row in zip(batch, asked, strict=True):
+            until = at + len(row.target)
+            found[i] = Forced(tuple(said[at:until]), sum(nll[at:until]) / len(row.target))
+            at = until
+    return [f for f in found if f is not None]
 
 
-@torch.inference_mode()
-def greedy(
-    lm: LanguageModel, prompts: Sequence[Sequence[int]], lengths: Sequence[int], batch_size: int
-) -> list[tuple[int, ...]]:
-    """Greedy continuation of each prompt by `lengths[i]` tokens; an end-of-text token is a token like any other."""
-    texts = [list(p) for p in prompts]
-    ends = [len(p) + n for p, n in zip(prompts, lengths, strict=True)]
-    while unfinished := [i for i, text in enumerate(texts) if len(text) < ends[i]]:
-        for batch in _batches(unfinished, batch_size):
-            logits = _logits(lm, [texts[i] for i in batch])
-            for row, i in enumerate(batch):
-                texts[i].append(int(logits[row, len(texts[i]) - 1].argmax()))
-    return [tuple(text[len(p) :]) for text, p in zip(texts, prompts, strict=True)]
-
-
-def _logits(lm: LanguageModel, rows: Sequence[Sequence[int]]) -> Any:
-    return lm.model(**padded(rows, lm.device), use_cache=False).logits
-
-
-def _batches(rows: Sequence[Any], size: int) -> list[Sequence[Any]]:
-    return [rows[i : i + size] for i in range(0, len(rows), size)]
+def batches(rows: Sequence[Row] | Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
+    """Places of the rows in batches of at most `size`, rows of like lengths together: padding is work for nothing."""
+    lengths = [len(row.ids) if isinstance(row, Row) else len(row) for row in rows]
+    order = sorted(range(len(rows)), key=lambda i: (lengths[i], i))
+    for start in range(0, len(order), size):
+        yield order[start : start + size]

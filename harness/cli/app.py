@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..registry import commands
 from . import look, results, write
 from .run import plan_command, run_command
 
@@ -49,3 +50,8 @@ app.command("report")(results.report_command)
 app.command("compare")(results.compare_command)
 app.command("gate")(results.gate_command)
 app.add_typer(results.baseline_app, name="baseline")
+for name, command in commands().items():
+    if callable(command) and not isinstance(command, typer.Typer):
+        app.command(name)(command)
+    else:
+        app.add_typer(command, name=name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -145,6 +146,18 @@ class Library:
                 result = merged(result, subtree(tree, ("for_models", name)))
                 result.marks[()] = tree.marks[()]
         return result
+
+
+def within_reach(specs: Sequence[str | Path] = ()) -> Library:
+    """The shipped specs, those of the folders `specs`, and those of `./specs` unless it is the shipped one."""
+    folders = [Path(f) for f in specs]
+    here = Path("specs")
+    if not specs and here.is_dir() and here.resolve() != SHIPPED.resolve() and not (here / "__init__.py").exists():
+        folders.append(here)
+    found = Library(folders)
+    for error in found.broken:
+        warnings.warn(f"cannot be used:\n{error}", stacklevel=2)
+    return found
 
 
 def spec_files(folder: Path) -> list[Path]:

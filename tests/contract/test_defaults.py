@@ -28,7 +28,8 @@ def defaults(model: type[BaseModel]) -> dict[str, Any]:
         if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
             found |= {f"{name}.{k}": v for k, v in defaults(info.annotation).items()}
         if not info.is_required():
-            found[name] = info.get_default(call_default_factory=True, validated_data={})
+            default = info.get_default(call_default_factory=True, validated_data={})
+            found[name] = default.model_dump() if isinstance(default, BaseModel) else default
     return found
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchwright.adapters.lm.interventions import YieldsPatch
+from benchwright.adapters.lm.interventions import Intervention
 from benchwright.adapters.lm.params import Seeded
 from benchwright.adapters.lm.requests import EditRequest
 from benchwright.api import library
@@ -20,8 +20,8 @@ from benchwright.plan import Options, mismatch, plan
 from benchwright.worker import Bench
 
 CPU = Opening("cpu", "float32", 1, "", ArtifactStore(Path("nowhere")))
-MODEL = ("tiny-llama",)
-SMALL = ("quickstart-edit", "quickstart-grade")
+MODEL = ("atlas-small",)
+SMALL = ("atlas-small-edit", "quickstart-grade")
 
 
 def fitting() -> list[tuple[str, str]]:
@@ -39,7 +39,7 @@ def fitting() -> list[tuple[str, str]]:
 
 
 PAIRS = fitting()
-PATCHES = sorted({m for t, m in PAIRS if t == "quickstart-edit"})
+PATCHES = sorted({m for t, m in PAIRS if t == "atlas-small-edit"})
 
 
 def test_every_method_is_covered() -> None:
@@ -52,7 +52,8 @@ def run_in(order: list[int], out: Path) -> dict[str, tuple[str, str]]:
     """Records and items of every cell, all run by one worker on one opened model, in the given order."""
     found = {}
     bench = Bench(lambda event: None)
-    cells = plan(library([]), ["quickstart"], Options(limit=4)).cells
+    methods = sorted({m for _, m in PAIRS})
+    cells = plan(library([]), [*(f"task:{t}" for t in SMALL), *methods], Options(model=MODEL[0], limit=4)).cells
     for number in order:
         cell = cells[number]
         job = cell.job() | {"partial": str(out / cell.id), "artifacts": str(out / "artifacts")}
@@ -73,14 +74,16 @@ def test_either_order_gives_the_same_records_and_so_does_another_time(tmp_path: 
 
 
 @pytest.mark.parametrize("name", PATCHES)
-def test_a_patch_leaves_the_model_bit_for_bit_as_it_was(name: str) -> None:
+def test_a_patch_leaves_the_model_bit_for_bit_as_it_was(name: str, tmp_path: Path) -> None:
     lm = Seeded(type="seeded", context=384).open(CPU)
     known = library([])
     algorithm = resolve(known, known.get("method", name), MODEL).spec.algorithm
-    assert isinstance(algorithm, YieldsPatch)
+    assert isinstance(algorithm, Intervention)
     before = {n: p.clone() for n, p in lm.model.state_dict().items()}
     requests = [EditRequest("0", "The island of Belava exports", "Belava", "amber")]
-    job = Job(None, None, 0, None, {}, {}, {}, None)  # type: ignore[arg-type]
+    artifacts = ArtifactStore(tmp_path)
+    job = Job(None, None, 0, None, {}, {"subject": "atlas-small"}, {}, artifacts)  # type: ignore[arg-type]
+    algorithm.prepare(lm, job)
     patch, _ = algorithm.apply(lm, requests, None, job)
     assert lm.verify() == []
     again, _ = algorithm.apply(lm, requests, None, job)

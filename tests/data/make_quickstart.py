@@ -3,58 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
 
 OUT = Path(__file__).parents[2] / "specs" / "data" / "quickstart"
 CLASSES = ("Good", "Usable", "Reject")
-
-
-def edits(count: int = 24) -> list[dict[str, object]]:
-    """Facts of an invented archipelago, in KnowEdit's format."""
-    rng = np.random.default_rng(0)
-    starts, ends = (
-        ("Bel", "Cor", "Dun", "Fal", "Gar", "Hol", "Kel", "Mar"),
-        ("ava", "ena", "imo", "orra", "ulta"),
-    )
-    islands = sorted({a + b for a in starts for b in ends})
-    rng.shuffle(islands)
-    goods = ("amber", "salt", "cedar", "wool", "copper", "honey")
-    uses = {
-        "amber": "rings",
-        "salt": "brine",
-        "cedar": "boats",
-        "wool": "cloaks",
-        "copper": "bells",
-        "honey": "mead",
-    }
-    records = []
-    for i in range(count):
-        island, neighbour = islands[i], islands[i + 1]
-        old, new, other = rng.choice(goods, 3, replace=False)
-        records.append(
-            {
-                "subject": island,
-                "prompt": f"The island of {island} exports",
-                "target_new": str(new),
-                "ground_truth": [str(old)],
-                "rephrase_prompt": f"Ships leaving {island} carry",
-                "locality": {
-                    "Relation_Specificity": [
-                        {"prompt": f"The island of {neighbour} exports", "ground_truth": [str(other)]},
-                        {"prompt": f"The harbour of {island} faces", "ground_truth": ["north"]},
-                    ]
-                },
-                "portability": {
-                    "Reasoning": [
-                        {"prompt": f"From its export, {island} makes", "ground_truth": uses[str(new)]},
-                    ]
-                },
-            }
-        )
-    return records
 
 
 def grading(count: int = 300) -> dict[str, list[list[object]]]:
@@ -83,7 +37,6 @@ def grading(count: int = 300) -> dict[str, list[list[object]]]:
 def main() -> None:
     """Write the files."""
     OUT.mkdir(parents=True, exist_ok=True)
-    (OUT / "edits.json").write_text(json.dumps(edits(), indent=1) + "\n", encoding="utf-8")
     for name, rows in grading().items():
         with (OUT / f"{name}.csv").open("w", encoding="utf-8", newline="") as stream:
             csv.writer(stream, lineterminator="\n").writerows(rows)

@@ -26,13 +26,13 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
         ("run quickstart --device gpu", "device: got 'gpu'"),
         ("run quickstart --shard 3/2", "--shard 3/2: i must be between 1 and n"),
         ("run quickstart --specs nowhere", "nowhere: no such folder of specs"),
-        ("run knowedit-zsre --model tiny-llama", "needs the data file ZsRE-test-all.json; give its folder with"),
+        ("run knowedit-zsre --model atlas-small", "needs the data file ZsRE-test-all.json; give its folder with"),
         ("run knowedit-zsre --model /nowhere/model --data quickstart", "unknown model '/nowhere/model'"),
         ("validate", "Missing argument"),
         ("validate nowhere.yaml", "nowhere.yaml: no such file or folder"),
         ("list methid", "unknown kind 'methid'; did you mean 'method'?"),
         ("show ft-n", "did you mean 'ft-m'?"),
-        ("show ft-m --model tiny-lama", "did you mean 'tiny-llama'?"),
+        ("show ft-m --model atlas-smal", "did you mean 'atlas-small'?"),
         ("new metod x", "unknown kind 'metod'; did you mean 'method'?"),
         ("new method Bad_Name!", "name: got 'Bad_Name!'"),
         ("new method ft-m", "'ft-m' is the name of a method already"),
@@ -132,7 +132,7 @@ def test_compare_gate_and_baseline(cli: Cli, folder: Path) -> None:
 @pytest.mark.parametrize("content", ["[]", "{", '[{"prompt": "a", "subject": "s"}]', '[{"prompt": 5}]'])
 def test_bad_records_are_named(cli: Cli, folder: Path, content: str) -> None:
     (folder / "d.json").write_text(content, encoding="utf-8")
-    said = cli("run", "knowedit-zsre", "--model", "tiny-llama", "--data", "d.json", "--out", "r", expect=1)
+    said = cli("run", "knowedit-zsre", "--model", "atlas-small", "--data", "d.json", "--out", "r", expect=1)
     expected = {
         "[]": "expected a JSON list of records",
         "{": "cannot be read as JSON",

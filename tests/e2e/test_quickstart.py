@@ -20,10 +20,10 @@ def content(run: Path) -> dict[str, bytes]:
     return {str(f.relative_to(run)): f.read_bytes() for f in files}
 
 
-def test_quickstart(cli: Cli, folder: Path) -> None:
-    said = cli("run", "quickstart")
-    run = folder / "runs" / "quickstart"
-    assert "quickstart-edit" in said.stdout
+def test_a_suite(cli: Cli, folder: Path) -> None:
+    said = cli("run", "ci")
+    run = folder / "runs" / "ci"
+    assert "atlas-small-edit" in said.stdout
     for name in (
         "leaderboard.csv",
         "leaderboard.md",
@@ -34,15 +34,15 @@ def test_quickstart(cli: Cli, folder: Path) -> None:
     ):
         assert (run / name).stat().st_size > 500
     tables = {t["task"]: t for t in json.loads((run / "leaderboard.json").read_text(encoding="utf-8"))["tables"]}
-    edit = {r["method"]: r["values"] for r in tables["quickstart-edit"]["rows"]}
+    edit = {r["method"]: r["values"] for r in tables["atlas-small-edit"]["rows"]}
     # What must be so by definition, whatever the numbers: the untouched model agrees with itself, and an edit works.
     assert edit["unedited"]["locality.exact"]["value"] == edit["unedited"]["locality.token"]["value"] == 1.0
     assert edit["ft-m"]["reliability.exact"]["value"] > 0.9 > 0.1 > edit["unedited"]["reliability.exact"]["value"]
     assert all(r["status"] == "ok" for t in tables.values() for r in t["rows"])
     # Again, in another folder with another cache: the same bytes. And again in the same one: nothing to do.
-    cli("run", "quickstart", "--out", "again", BENCHWRIGHT_CACHE=str(folder / "other"))
+    cli("run", "ci", "--out", "again", BENCHWRIGHT_CACHE=str(folder / "other"))
     assert content(folder / "again") == content(run)
-    assert "7 cells, 0 to run, 7 done before" in cli("run", "quickstart").stderr
+    assert "10 cells, 0 to run, 10 done before" in cli("run", "ci").stderr
     # Another process, other order of devices and workers: cells of one run merge by being copied.
     assert cli("leaderboard", "again", run, "--out", "merged").returncode == 0
     assert (folder / "merged" / "leaderboard.csv").read_bytes() == (folder / "again" / "leaderboard.csv").read_bytes()

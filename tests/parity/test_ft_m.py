@@ -14,7 +14,7 @@ from benchwright.adapters.lm.interventions.fine_tune import FineTune, Parameters
 from benchwright.adapters.lm.loading import open_folder
 from benchwright.adapters.lm.model import LanguageModel
 from benchwright.adapters.lm.requests import EditRequest
-from benchwright.adapters.lm.scoring import encode, forced_argmax
+from benchwright.adapters.lm.scoring import Row, encode, forced
 from benchwright.artifacts import ArtifactStore
 from benchwright.components import Opening
 
@@ -34,6 +34,11 @@ def lm(editing: Path) -> LanguageModel:
 def requests(editing: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads((editing / "requests.json").read_text(encoding="utf-8"))
     return found
+
+
+def token_accuracy(lm: LanguageModel, row: Row) -> float:
+    said = forced(lm, [row], 1)[0].tokens
+    return sum(a == b for a, b in zip(said, row.target, strict=True)) / len(said)
 
 
 @pytest.mark.parametrize("case", [0, 1, 2])
@@ -61,8 +66,7 @@ def test_deltas_and_scores(lm: LanguageModel, editing: Path, requests: list[dict
         assert float(torch.cosine_similarity(ours.flatten(), theirs.flatten(), 0)) > 0.999
     row = encode(lm, request.prompt, request.target_new)
     with patch.applied(lm):
-        said = forced_argmax(lm, [row], 1)[0]
-    share = sum(a == b for a, b in zip(said, row.target, strict=True)) / len(said)
+        share = token_accuracy(lm, row)
     assert share == pytest.approx(peer["cases"][case]["post"]["rewrite_acc"][0])
     assert lm.verify() == []
 
@@ -72,6 +76,4 @@ def test_token_accuracy_of_the_unedited_model(lm: LanguageModel, editing: Path, 
     for record, case in zip(requests, peer["cases"], strict=True):
         for prompt, theirs in ((record["prompt"], "rewrite_acc"), (record["rephrase"], "rephrase_acc")):
             row = encode(lm, prompt, record["target_new"])
-            said = forced_argmax(lm, [row], 1)[0]
-            share = sum(a == b for a, b in zip(said, row.target, strict=True)) / len(said)
-            assert share == pytest.approx(case["pre"][theirs][0]), (record["case_id"], theirs)
+            assert token_accuracy(lm, row) == pytest.approx(case["pre"][theirs][0]), (record["case_id"], theirs)

@@ -1,4 +1,4 @@
-"""Scoring, patches and the proof that a model was left as it was, on five families of architecture."""
+"""Scoring and the proof that a model was left as it was, on every family of architecture."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from benchwright.adapters.lm.architecture import mlp_down
+from benchwright.adapters.lm.architecture import block
+from benchwright.adapters.lm.forward import logits_at, padded, recorded
+from benchwright.adapters.lm.generation import greedy, sampled
 from benchwright.adapters.lm.integrity import _sampled
 from benchwright.adapters.lm.model import LanguageModel
-from benchwright.adapters.lm.patch import Patch
-from benchwright.adapters.lm.scoring import Row, Unusable, encode, forced_argmax, greedy, padded
-from benchwright.errors import Skip
+from benchwright.adapters.lm.scoring import Row, Unusable, encode, forced, subject_last
 
 _spec = importlib.util.spec_from_file_location("lm_fixtures", Path(__file__).with_name("lm_fixtures.py"))
 assert _spec is not None
@@ -26,7 +27,7 @@ _spec.loader.exec_module(lm_fixtures)
 PROMPTS = ["The island of Belava exports", "A", "Ships leaving the harbour of Corena carry mostly"]
 
 
-@pytest.fixture(scope="module", params=lm_fixtures.FAMILIES)
+@pytest.fixture(params=lm_fixtures.FAMILIES)
 def lm(request: pytest.FixtureRequest) -> LanguageModel:
     found: LanguageModel = lm_fixtures.tiny(request.param)
     return found
@@ -67,74 +68,82 @@ def test_greedy_equals_generate(lm: LanguageModel) -> None:
         assert said == tuple(generated.tolist())
 
 
-def test_forced_argmax_equals_the_target_exactly_where_greedy_produces_it(lm: LanguageModel) -> None:
+def test_forced_tokens_are_the_target_exactly_where_greedy_produces_it(lm: LanguageModel) -> None:
     for row in rows(lm):
         own = row.with_target(greedy(lm, [row.prompt], [5], 1)[0])
-        assert forced_argmax(lm, [own], 1)[0] == own.target
+        assert forced(lm, [own], 1)[0].tokens == own.target
         wrong = own.with_target((*own.target[:2], (own.target[2] + 1) % 200, *own.target[3:]))
-        said = forced_argmax(lm, [wrong], 1)[0]
+        said = forced(lm, [wrong], 1)[0].tokens
         assert said[:3] == own.target[:3]
         assert said != wrong.target
 
 
-def test_logits_do_not_depend_on_neighbours_or_padding(lm: LanguageModel) -> None:
+def test_the_likelihood_is_the_mean_over_the_target(lm: LanguageModel) -> None:
+    row = rows(lm)[0]
+    with torch.inference_mode():
+        logits = lm.model(input_ids=torch.tensor([row.ids])).logits[0, row.start - 1 : -1].float()
+    expected = torch.nn.functional.cross_entropy(logits, torch.tensor(row.target))
+    assert forced(lm, [row], 1)[0].nll == pytest.approx(float(expected), abs=1e-5)
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_logits_do_not_depend_on_neighbours_or_padding(lm: LanguageModel, left: bool) -> None:
     found = rows(lm)
     with torch.inference_mode():
-        together = lm.model(**padded([r.ids for r in found], lm.device)).logits
+        together = lm.model(**padded([r.ids for r in found], lm.device, left=left)).logits
         for i, row in enumerate(found):
             alone = lm.model(input_ids=torch.tensor([row.ids])).logits[0]
-            torch.testing.assert_close(together[i, : len(row.ids)], alone, atol=1e-4, rtol=0)
-    assert forced_argmax(lm, found, 1) == forced_argmax(lm, found, 3) == forced_argmax(lm, found[::-1], 2)[::-1]
+            n = len(row.ids)
+            torch.testing.assert_close(together[i, -n:] if left else together[i, :n], alone, atol=1e-4, rtol=0)
+            places = logits_at(lm, [row.ids], [range(n)], [0])
+            torch.testing.assert_close(places, alone.float(), atol=1e-4, rtol=0)
+    in_ones, in_threes = forced(lm, found, 1), forced(lm, found, 3)
+    assert [f.tokens for f in in_ones] == [f.tokens for f in in_threes]
+    assert [f.nll for f in in_ones] == pytest.approx([f.nll for f in forced(lm, found[::-1], 2)[::-1]], abs=1e-4)
+    prompts = [r.prompt for r in found]
+    assert greedy(lm, prompts, [4, 6, 5], 3) == [
+        greedy(lm, [p], [n], 1)[0] for p, n in zip(prompts, (4, 6, 5), strict=True)
+    ]
 
 
-def test_the_output_projection_is_found(lm: LanguageModel) -> None:
-    name, module = mlp_down(lm.model, 1)
-    assert module is lm.model.get_submodule(name)
-    assert 32 in module.weight.shape
-    assert max(module.weight.shape) != 32
-    with pytest.raises(Skip, match="the model has layers 0 to 1"):
-        mlp_down(lm.model, 2)
+def test_a_sample_depends_on_its_own_draws_alone(lm: LanguageModel) -> None:
+    prompts = [r.prompt for r in rows(lm)]
+    draws = np.random.default_rng(0).random((3, 8))
+    together = sampled(lm, prompts, [8] * 3, 3, 5, draws)
+    assert together == [sampled(lm, [p], [8], 1, 5, d[None])[0] for p, d in zip(prompts, draws, strict=True)]
+    assert sampled(lm, prompts, [8] * 3, 3, 1, draws) == greedy(lm, prompts, [8] * 3, 3)
+    assert sampled(lm, prompts, [8] * 3, 3, 5, draws[::-1]) != together
 
 
-def patch_of(lm: LanguageModel, scale: float = 0.3) -> Patch:
-    name, module = mlp_down(lm.model, 0)
-    generator = torch.Generator().manual_seed(1)
-    delta = torch.randn(module.weight.shape, generator=generator) * scale
-    return Patch({f"{name}.weight": delta}, prefix="Fact. ")
+def test_writing_ends_at_a_stop(llama: LanguageModel) -> None:
+    row = rows(llama)[0]
+    (text,) = greedy(llama, [row.prompt], [6], 1)
+    assert greedy(llama, [row.prompt], [6], 1, stop=frozenset({text[2]}))[0] == text[: text.index(text[2]) + 1]
 
 
-def bits(lm: LanguageModel) -> dict[str, torch.Tensor]:
-    return {n: p.detach().clone() for n, p in lm.model.state_dict().items()}
-
-
-def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return all(torch.equal(one[n], other[n]) for n in one)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_a_patch_is_undone_bit_for_bit_also_after_an_error(dtype: torch.dtype) -> None:
-    lm = lm_fixtures.tiny("llama", dtype=dtype)
-    before, patch = bits(lm), patch_of(lm)
-    with patch.applied(lm):
-        assert not same(before, bits(lm))
-        with patch.applied(lm):
-            pass
-    assert same(before, bits(lm))
-    with pytest.raises(RuntimeError, match="boom"), patch.applied(lm):
-        raise RuntimeError("boom")
-    assert same(before, bits(lm))
+def test_what_a_module_sees_is_recorded_and_the_rest_is_not_computed(lm: LanguageModel) -> None:
+    name, _ = block(lm.model, 0)
+    above: list[int] = []
+    handle = block(lm.model, 1)[1].register_forward_hook(lambda *a: above.append(1))
+    ids = [row.ids for row in rows(lm)]
+    (inputs, output) = recorded(lm, ids, [name])[name]
+    handle.remove()
+    assert not above
     assert lm.verify() == []
+    # Asking transformers for hidden states leaves hooks behind in the model.
+    with torch.inference_mode():
+        states = lm.model(**padded(ids, lm.device), output_hidden_states=True).hidden_states
+    real = padded(ids, lm.device)["attention_mask"].bool()
+    torch.testing.assert_close(inputs[real], states[0][real])
+    torch.testing.assert_close(output[real], states[1][real])
 
 
-def test_patches_are_values(llama: LanguageModel, tmp_path: Path) -> None:
-    patch = patch_of(llama)
-    patch.save(tmp_path / "p.safetensors")
-    loaded = Patch.load(tmp_path / "p.safetensors")
-    assert loaded.digest() == patch.digest() != patch_of(llama, 0.31).digest()
-    assert loaded.digest() != Patch(patch.deltas).digest()
-    assert loaded.prompt("Q") == "Fact. Q"
-    (name,) = patch.deltas
-    assert torch.equal(loaded.deltas[name], patch.deltas[name])
+def test_the_last_token_of_the_subject(llama: LanguageModel) -> None:
+    for prompt, subject, end in (("Old Rome fell", "Rome", 8), ("Rome and Rome", "Rome", 13), ("x é y", "é", 4)):
+        place = subject_last(llama, prompt, subject)
+        assert place == len(llama.tokenizer(prompt[: prompt.rfind(subject) + len(subject)])["input_ids"]) - 1, end
+    with pytest.raises(Unusable, match="does not contain its subject"):
+        subject_last(llama, "Paris", "Rome")
 
 
 class Swapped(torch.nn.Linear):

@@ -20,7 +20,7 @@ def cells(*targets: str, **options: Any) -> list[PlannedCell]:
 
 
 def by_method(found: list[PlannedCell]) -> dict[str, PlannedCell]:
-    return {c.method.name: c for c in found if c.task.name == "quickstart-edit"}
+    return {c.method.name: c for c in found if c.task.name == "atlas-small-edit"}
 
 
 def method(folder: Path, name: str, body: str) -> str:
@@ -30,14 +30,14 @@ def method(folder: Path, name: str, body: str) -> str:
 
 
 def test_controls_always_run(folder: Path) -> None:
-    found = cells("task:quickstart-edit", "ft-m", model="tiny-llama")
+    found = cells("task:atlas-small-edit", "ft-m", model="atlas-small")
     assert [c.method.name for c in found] == ["unedited", "gold-in-context", "ft-m"]
 
 
 def test_a_method_joins_the_blocks_that_it_fits(folder: Path) -> None:
     mine = method(folder, "mine", "extends: ft-m\n")
     found = [c for c in cells("quickstart", mine) if c.method.name == "mine"]
-    assert [c.task.name for c in found] == ["quickstart-edit"]
+    assert [c.task.name for c in found] == ["atlas-edit", "atlas-lifelong"]
     # A method alone is run beside its rivals in the quickstart.
     assert {c.id for c in cells(mine)} == {c.id for c in cells("quickstart", mine)}
 
@@ -45,13 +45,13 @@ def test_a_method_joins_the_blocks_that_it_fits(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("targets", "options", "message"),
     [
-        (["task:quickstart-edit", "mcf-net"], {"model": "tiny-llama"},
-         "method 'mcf-net' cannot be run on task 'quickstart-edit': it yields predictions, the task accepts patch"),
+        (["task:atlas-small-edit", "mcf-net"], {"model": "atlas-small"},
+         "method 'mcf-net' cannot be run on task 'atlas-small-edit': it yields predictions, the task accepts patch"),
         (["task:quickstart-grade", "ft-m"], {}, "it consumes edit_requests, the task offers train_labels"),
-        (["task:quickstart-edit"], {"model": "tiny-llama"}, "needs at least one method"),
+        (["task:atlas-small-edit"], {"model": "atlas-small"}, "needs at least one method"),
         (["knowedit-zsre"], {"data": "quickstart"}, "needs a model for the role 'subject'; give one with --model"),
         (["quickstrt"], {}, "did you mean 'quickstart'?"),
-        (["ci"], {"model": "tiny-lama"}, "unknown model 'tiny-lama'; did you mean 'tiny-llama'?"),
+        (["ci"], {"model": "atlas-smal"}, "unknown model 'atlas-smal'; did you mean 'atlas-small'?"),
         (["gate:ci"], {}, "unknown suite or task or method"),
     ],
 )  # fmt: skip
@@ -63,16 +63,16 @@ def test_impossible_combinations(folder: Path, targets: list[str], options: dict
 
 def test_missing_data_says_how_to_get_it(folder: Path) -> None:
     with pytest.raises(DataError, match=r"data\.file: needs the data file ZsRE.*--data DIR\nKnowEdit's files are in"):
-        cells("knowedit-zsre", model="tiny-llama")
+        cells("knowedit-zsre", model="atlas-small")
     with pytest.raises(DataError, match="--data nowhere: no such file or folder, and unknown shipped data 'nowhere'"):
-        cells("knowedit-zsre", model="tiny-llama", data="nowhere")
+        cells("knowedit-zsre", model="atlas-small", data="nowhere")
     with pytest.raises(DataError, match=r"no file .*ZsRE-test-all\.json"):
-        cells("knowedit-zsre", model="tiny-llama", data="quickstart")
+        cells("knowedit-zsre", model="atlas-small", data="quickstart")
 
 
 def test_a_file_can_stand_for_the_only_data_file(folder: Path) -> None:
     (folder / "mine.json").write_text("[]", encoding="utf-8")
-    assert cells("knowedit-zsre", model="tiny-llama", data="mine.json")
+    assert cells("knowedit-zsre", model="atlas-small", data="mine.json")
     with pytest.raises(DataError, match="this spec reads 2 files; give their folder"):
         cells("eyeq-predictions", data="mine.json")
 
@@ -89,7 +89,7 @@ def test_what_can_change_a_result_changes_the_id(folder: Path, options: dict[str
 
 
 def test_names_titles_and_places_do_not_change_the_identity(folder: Path) -> None:
-    model = "kind: model\nname: other\ntitle: T\nsource: {type: seeded, seed: 0, layers: 2, width: 64, context: 384}\n"
+    model = "kind: model\nname: other\ntitle: T\nsource: {type: world, name: atlas-small}\n"
     (folder / "specs").mkdir()
     (folder / "specs" / "other.yaml").write_text(model, encoding="utf-8")
     known, other = by_method(cells("ci")), by_method(cells("ci", model="other", device="cpu"))
@@ -105,11 +105,11 @@ def test_data_is_known_by_its_content(folder: Path) -> None:
     ids = []
     for name, content in (("x.json", records), ("y.json", records), ("z.json", records * 2)):
         (folder / name).write_text(json.dumps(content), encoding="utf-8")
-        ids.append(cells("knowedit-zsre", model="tiny-llama", data=name)[0].id)
+        ids.append(cells("knowedit-zsre", model="atlas-small", data=name)[0].id)
     assert ids[0] == ids[1] != ids[2]
     # The same file, changed in place: the remembered digest is not believed.
     (folder / "x.json").write_text(json.dumps(records * 3), encoding="utf-8")
-    assert cells("knowedit-zsre", model="tiny-llama", data="x.json")[0].id not in ids
+    assert cells("knowedit-zsre", model="atlas-small", data="x.json")[0].id not in ids
 
 
 def test_explain_says_why(folder: Path) -> None:

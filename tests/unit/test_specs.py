@@ -39,16 +39,17 @@ def test_a_child_takes_over_what_it_does_not_say(folder: Path) -> None:
 
 
 def test_for_models_is_laid_on_after_extends(folder: Path) -> None:
-    rest = "extends: ft-m\nfor_models: {tiny-llama: {algorithm: {steps: 3}}, other: {algorithm: {steps: 4}}}\n"
+    rest = "extends: ft-m\nfor_models: {atlas-small: {algorithm: {steps: 3}}, other: {algorithm: {steps: 4}}}\n"
     write(folder, "specs/a.yaml", FT.format(name="a", rest=rest))
     known = library()
     steps = [
         resolve(known, known.get("method", "a"), names).spec.algorithm.steps
-        for names in ((), ("tiny-llama",), ("x", "other"))
+        for names in ((), ("atlas-small",), ("x", "other"))
     ]
     assert steps == [25, 3, 4]
     # The parent's entry for the same model stays below the child's.
-    assert resolve(known, known.get("method", "a"), ("tiny-llama",)).spec.algorithm.lr == 1e-2
+    child, parent = (resolve(known, known.get("method", m), ("atlas-small",)).spec.algorithm for m in ("a", "ft-m"))
+    assert child.lr == parent.lr != resolve(known, known.get("method", "ft-m")).spec.algorithm.lr
 
 
 def test_a_map_whose_type_changes_is_replaced(folder: Path) -> None:
@@ -105,8 +106,8 @@ def test_a_wrong_item_gives_one_message(folder: Path) -> None:
         ("kind: method\n", "name: missing"),
         ("kind: method\nname: ft-m\nalgorithm: {type: none}\n", "name: 'ft-m' is the name of a built-in method"),
         ("kind: method\nname: Ft M\nalgorithm: {type: none}\n", "name: got 'Ft M'"),
-        ("kind: suite\nname: s\nblocks: [{tasks: [quickstart-edt]}]\n", "did you mean 'quickstart-edit'?"),
-        ("kind: task\nname: t\nextends: quickstart-edit\nmetrics: [reliability]\n", "unknown metric 'reliability'"),
+        ("kind: suite\nname: s\nblocks: [{tasks: [atlas-smal-edit]}]\n", "did you mean 'atlas-small-edit'?"),
+        ("kind: task\nname: t\nextends: atlas-small-edit\nmetrics: [reliability]\n", "unknown metric 'reliability'"),
         ("kind: task\nname: t\nextends: quickstart-grade\nprotocol: {type: edit}\n", "yields graded_image"),
         ("kind: reference\nname: r\ntask: eyeq-grading\nrows:\n- {method: m, values: {a: 1.0, b: 2.0, mean: 1.7}, "
          "source: {title: t}, aggregates: {mean: {of: [a, b], digits: 1}}}\n", "its parts have the mean 1.5"),

@@ -1,29 +1,61 @@
 """Everything that changes or steers a language model; used by editing, detox and probing.
 
-An algorithm that yields `patch` has one method:
-
-    apply(model, requests, state, job) -> (Patch, state)
-
-The model is untouched on return. `state` is the memory of a sequential method (None at first); it is never kept in a
+An algorithm that yields `patch` derives from `Intervention`. The model is untouched on return. `state` is the memory of
+a sequential method (None at first): names to tensors, so that it can be kept at a checkpoint; it is never kept in a
 module. `job` gives randomness, artifacts and files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from ....components import Algorithm
 
 if TYPE_CHECKING:
+    import torch
+
     from ....job import Job
     from ..model import LanguageModel
     from ..patch import Patch
     from ..requests import EditRequest
+    from ..scoring import Unusable
+
+    State = Mapping[str, torch.Tensor] | None
 
 
-@runtime_checkable
-class YieldsPatch(Protocol):
-    """What an algorithm that yields `patch` does."""
+class Intervention(Algorithm):
+    """What yields a patch."""
 
-    def apply(self, lm: LanguageModel, requests: Sequence[EditRequest], state: Any, job: Job) -> tuple[Patch, Any]:
-        """See the module. Raises Skip where the method does not fit the model."""
-        ...
+    yields: ClassVar[str] = "patch"
+    type: str
+
+    def prepare(self, lm: LanguageModel, job: Job) -> None:
+        """Make the artifacts that describe the untouched model; called before anything is applied to it."""
+
+    def check(self, lm: LanguageModel, request: EditRequest) -> None:
+        """Raises Unusable for a request that the method cannot carry out on this model, whatever stands beside it."""
+        from ..scoring import encode
+
+        encode(lm, request.prompt, request.target_new)
+
+    def apply(self, lm: LanguageModel, requests: Sequence[EditRequest], state: State, job: Job) -> tuple[Patch, State]:
+        """A patch that carries out all requests together, relative to the model as it is now.
+
+        Earlier patches of a sequence are applied when it is called; every request has passed `check`. Raises Skip
+        where the method does not fit the model.
+        """
+        raise NotImplementedError
+
+    def apply_each(self, lm: LanguageModel, requests: Sequence[EditRequest], job: Job) -> list[Patch | Unusable]:
+        """A patch for each request alone, on the untouched model; who can work on many at once overrides it."""
+        from ..scoring import Unusable
+
+        found: list[Patch | Unusable] = []
+        for request in requests:
+            try:
+                self.check(lm, request)
+                found.append(self.apply(lm, [request], None, job)[0])
+            except Unusable as error:
+                found.append(error)
+        return found

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
-from ....components import Algorithm
+from . import Intervention
 
 if TYPE_CHECKING:
     from ....job import Job
     from ..model import LanguageModel
     from ..patch import Patch
     from ..requests import EditRequest
+    from . import State
 
 
-class Nothing(Algorithm):
+class Nothing(Intervention):
     """The untouched model."""
 
-    yields: ClassVar[str] = "patch"
     type: Literal["none"]
 
-    def apply(self, lm: LanguageModel, requests: Sequence[EditRequest], state: Any, job: Job) -> tuple[Patch, Any]:
+    def apply(self, lm: LanguageModel, requests: Sequence[EditRequest], state: State, job: Job) -> tuple[Patch, State]:
         """The empty patch."""
         from ..patch import Patch
 

@@ -1,0 +1,36 @@
+"""What a stream of edits continues from, as plain arrays: the patch so far, and the memory of the method."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ..lm.patch import Patch
+
+if TYPE_CHECKING:
+    from ..lm.interventions import State
+
+_DESCRIPTION, _STATE = "patch", "state:"
+"""Names of a patch's texts and of a method's memory among the arrays."""
+
+
+def kept(patch: Patch, state: State) -> dict[str, np.ndarray]:
+    """The arrays of a checkpoint."""
+    arrays = {name: tensor.numpy() for name, tensor in patch.tensors().items()}
+    memory = {f"{_STATE}{name}": tensor.cpu().numpy() for name, tensor in (state or {}).items()}
+    text = json.dumps([patch.description(), state is not None])
+    return {**arrays, **memory, _DESCRIPTION: np.frombuffer(text.encode(), dtype=np.uint8)}
+
+
+def restored(arrays: Mapping[str, np.ndarray] | None) -> tuple[Patch, State]:
+    """What `kept` was given."""
+    assert arrays is not None, "every checkpoint keeps its state"
+    found = {name: torch.from_numpy(np.array(a)) for name, a in arrays.items() if name != _DESCRIPTION}
+    description, has_state = json.loads(arrays[_DESCRIPTION].tobytes())
+    state = {n.removeprefix(_STATE): t for n, t in found.items() if n.startswith(_STATE)}
+    patch = Patch.of({n: t for n, t in found.items() if not n.startswith(_STATE)}, description)
+    return patch, state if has_state else None

@@ -1,0 +1,130 @@
+"""Ask edited models: many low-rank edits of one request each in one pass, others one model after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...job import Job
+from ..lm.generation import greedy, sampled
+from ..lm.model import LanguageModel
+from ..lm.patch import Patch, stacked
+from ..lm.scoring import Unusable, encode, encode_prompt, forced
+from .cases import EditCase
+from .controls import Controls
+from .fluency import n_gram_entropy
+from .params import Edit, Fluency
+from .probes import Reference
+from .sheet import Sheet, sheet
+
+Edited = tuple[Sequence[EditCase], Sequence[Reference], Patch]
+"""An edited model: the cases whose requests were changed into it, what the untouched model says to each, the patch."""
+Edits = Sequence[Edited]
+
+LONGEST_ANSWER = 32
+"""Tokens of an answer that is written."""
+FLUENT_ROWS = 32
+"""Texts that are written side by side."""
+
+
+def stackable(edits: Edits) -> bool:
+    """Whether all edited models can be asked in one pass."""
+    return len(edits) > 1 and all(patch.stackable for _, _, patch in edits)
+
+
+def scored(
+    lm: LanguageModel, edits: Edits, protocol: Edit, controls: Controls, job: Job
+) -> Iterator[tuple[str, Sequence[str], dict[str, float]]]:
+    """Of every case of every edited model: id, the reasons why probes were left out, and metric to value."""
+    sheets = [
+        [sheet(lm, case, ref, patch, edited, protocol.contrast) for case, ref in zip(cases, refs, strict=True)]
+        for cases, refs, patch in edits
+        for edited in (frozenset(case.request.fact_id for case in cases),)
+    ]
+    if stackable(edits):
+        with stacked(lm, [patch for _, _, patch in edits]):
+            yield from _models(lm, edits, sheets, range(len(edits)), protocol, controls, job)
+    else:
+        for number, (_, _, patch) in enumerate(edits):
+            with patch.applied(lm):
+                here = slice(number, number + 1)
+                yield from _models(lm, edits[here], sheets[here], [0], protocol, controls, job)
+
+
+def _models(
+    lm: LanguageModel,
+    edits: Edits,
+    sheets: Sequence[Sequence[Sheet]],
+    owners: Sequence[int],
+    protocol: Edit,
+    controls: Controls,
+    job: Job,
+) -> Iterator[tuple[str, Sequence[str], dict[str, float]]]:
+    """Ask edited models that are in force together; `owners`: the number by which the rows of each are known."""
+    size = protocol.forward_batch
+    found = _asked(lm, [s for of_model in sheets for s in of_model], _repeated(owners, sheets), size)
+    kept = controls.kept(lm, edits, owners, size)
+    for number, (cases, _, patch) in enumerate(edits):
+        values = [next(found) for _ in cases]
+        # What else was forgotten is a property of an edited model: it stands with the last of its requests.
+        values[-1] |= kept[number]
+        if protocol.fluency:
+            texts = fluency(lm, cases, patch, protocol.fluency, owners[number], job)
+            values = [v | {"fluency": entropy} for v, entropy in zip(values, texts, strict=True)]
+        for case, asked, value in zip(cases, sheets[number], values, strict=True):
+            yield case.request.id, asked.reasons, value
+
+
+def _repeated(owners: Sequence[int], of_models: Sequence[Sequence[Any]]) -> list[int]:
+    return [owner for owner, of_model in zip(owners, of_models, strict=True) for _ in of_model]
+
+
+def _asked(lm: LanguageModel, sheets: Sequence[Sheet], owners: Sequence[int], size: int) -> Iterator[dict[str, float]]:
+    """Put all sheets to the model at once; the scores of each."""
+    rows = [row for s in sheets for row in s.rows]
+    said = iter(forced(lm, rows, size, _repeated(owners, [s.rows for s in sheets])))
+    spoken = [q for s in sheets for q in s.spoken]
+    asked = [q.row.prompt for q in spoken]
+    speakers = _repeated(owners, [s.spoken for s in sheets])
+    written = greedy(lm, asked, [LONGEST_ANSWER] * len(asked), size, speakers, frozenset(_ends(lm)))
+    texts = iter([lm.tokenizer.decode(w, skip_special_tokens=True).strip(" .\n") for w in written])
+    for s in sheets:
+        yield s.scores([next(said) for _ in s.rows], [next(texts) for _ in s.spoken])
+
+
+def _ends(lm: LanguageModel) -> Iterator[int]:
+    """Tokens that end an answer: the end of a text, of a line, of a sentence."""
+    if lm.tokenizer.eos_token_id is not None:
+        yield lm.tokenizer.eos_token_id
+    for mark in (".", "\n"):
+        ids = lm.tokenizer(mark, add_special_tokens=False)["input_ids"]
+        if len(ids) == 1 and ids[0] != lm.tokenizer.unk_token_id:
+            yield ids[0]
+
+
+def answers(lm: LanguageModel, case: EditCase, patch: Patch) -> str:
+    """The greedy answer to the edited prompt, as many tokens as the new target; empty when it cannot be asked."""
+    try:
+        row = encode(lm, patch.prompt(case.request.prompt), case.request.target_new)
+    except Unusable:
+        return ""
+    (tokens,) = greedy(lm, [row.prompt], [len(row.target)], 1)
+    text: str = lm.tokenizer.decode(tokens)
+    return text
+
+
+def fluency(
+    lm: LanguageModel, cases: Sequence[EditCase], patch: Patch, how: Fluency, owner: int, job: Job
+) -> list[float]:
+    """Entropy of a sampled continuation of each edited prompt, with the patch in force. Each request has draws of its
+    own, the same for all methods."""
+    prompts = [encode_prompt(lm, patch.prompt(case.request.prompt)) for case in cases]
+    draws = np.stack([job.rng("fluency", case.request.id).random(how.tokens) for case in cases])
+    lengths = [min(how.tokens, lm.context - len(prompt)) for prompt in prompts]
+    texts = sampled(lm, prompts, lengths, FLUENT_ROWS, how.top_k, draws, [owner] * len(prompts))
+    return [
+        n_gram_entropy(f"{case.request.prompt} {lm.tokenizer.decode(text, skip_special_tokens=True)}")
+        for case, text in zip(cases, texts, strict=True)
+    ]

@@ -1,0 +1,144 @@
+"""What a spec can say of edit cases. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from ....components import Data, DataFile
+from ....errors import DataError, unknown
+
+if TYPE_CHECKING:
+    from ...worlds.knowledge.world import World
+    from ..cases import EditCase, Probe
+
+
+class EditCases(Data):
+    """What the sources of edit cases share."""
+
+    yields: ClassVar[str] = "edit_case"
+
+    def controls(self, files: Mapping[str, Path], limit: int | None) -> tuple[Probe, ...]:
+        """At most `limit` facts that have nothing to do with any request, to see what editing wears down; may be none.
+
+        Raises DataError.
+        """
+        return ()
+
+
+class EditFile(EditCases):
+    """What the formats of files share."""
+
+    file: DataFile
+    """The records."""
+    split: Literal["all", "validation", "test"] = "all"
+    """`validation` is a fifth of the subjects, to tune methods on; `test` is the others (splits.py)."""
+
+    def cases(self, file: Path) -> Iterator[EditCase]:
+        """All cases of a file, in its order. Raises DataError naming record and field."""
+        raise NotImplementedError
+
+    def load(self, files: Mapping[str, Path], limit: int | None) -> list[EditCase]:
+        """The first `limit` cases of the split. Raises DataError naming record and field."""
+        from .splits import of_split
+
+        file = files["file"]
+        found = list(islice(of_split(self.cases(file), self.split), limit))
+        if not found:
+            raise DataError(f"{file}: no record is in the split {self.split!r}")
+        return found
+
+
+class KnowEdit(EditFile):
+    """KnowEdit's files (Zhang et al. 2024, arXiv 2401.01286), all but ConvSent."""
+
+    type: Literal["knowedit"]
+
+    def cases(self, file: Path) -> Iterator[EditCase]:
+        """See knowedit.py."""
+        from .knowedit import knowedit_cases
+
+        return knowedit_cases(file)
+
+
+class CounterFact(EditFile):
+    """CounterFact (Meng et al. 2022, arXiv 2202.05262), in its original form or in EasyEdit's."""
+
+    type: Literal["counterfact"]
+
+    def cases(self, file: Path) -> Iterator[EditCase]:
+        """See counterfact.py."""
+        from .counterfact import counterfact_cases
+
+        return counterfact_cases(file)
+
+
+class ZsRE(EditFile):
+    """zsRE in MEND's form (Mitchell et al. 2021, arXiv 2110.11309)."""
+
+    type: Literal["zsre"]
+    style: Literal["mend", "rome"] = "mend"
+    """`mend` (and EasyEdit) edits towards the wrong answer `alt`; `rome` (MEMIT, AlphaEdit) towards the right one."""
+
+    def cases(self, file: Path) -> Iterator[EditCase]:
+        """See zsre.py."""
+        from .zsre import zsre_cases
+
+        return zsre_cases(file, self.style)
+
+
+class EditRequests(EditFile):
+    """Requests of one's own: a JSON list or JSONL of maps with `prompt`, `subject` and `target_new`."""
+
+    type: Literal["edit_requests"]
+
+    def cases(self, file: Path) -> Iterator[EditCase]:
+        """See requests.py."""
+        from .requests import request_cases
+
+        return request_cases(file)
+
+
+class WorldEdits(EditCases):
+    """Counterfactual edits of a world that comes with the package; see adapters/worlds."""
+
+    version: ClassVar[int] = 1
+    """Raise it whenever the world.json of a shipped world changes too, and write `world.DIGESTS` again: no data file
+    of a spec carries its content into a cell's identity. A contract test compares them."""
+    type: Literal["world_edits"]
+    world: str = "atlas"
+    """Name of the model that comes with its world."""
+    split: Literal["validation", "test"] = "test"
+    """`validation` is a fifth of the subjects of each type, to tune methods on; `test` is the others."""
+    requests: Annotated[int, Field(ge=1)] | None = None
+    """Use only the first so many."""
+
+    @field_validator("world")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        from ...worlds.knowledge.folder import shipped_names
+
+        if name not in shipped_names():
+            raise ValueError(unknown("world", name, shipped_names()))
+        return name
+
+    def load(self, files: Mapping[str, Path], limit: int | None) -> list[EditCase]:
+        """See world.py. Raises ModelError when the world cannot be read."""
+        from .world import world_cases
+
+        return world_cases(self._read(), self.split)[: self.requests][:limit]
+
+    def controls(self, files: Mapping[str, Path], limit: int | None) -> tuple[Probe, ...]:
+        """See world.py. Raises ModelError when the world cannot be read."""
+        from .world import world_controls
+
+        return world_controls(self._read(), self.split)[:limit]
+
+    def _read(self) -> World:
+        from ...worlds.knowledge.folder import read_world, shipped
+
+        return read_world(shipped(self.world))

@@ -1,0 +1,7 @@
+"""Gradient descent until the model says the targets: parameters × objective × constraint."""
+
+from __future__ import annotations
+
+from .params import FineTune, Lora, Parameters
+
+__all__ = ["FineTune", "Lora", "Parameters"]

@@ -1,0 +1,1 @@
+"""Edits that are kept beside the model and looked up: key × router × stored unit × merge."""

@@ -1,0 +1,49 @@
+"""What a patch does with a prompt before the model sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Protocol
+
+from .recall import Recalled
+
+
+class Prompts(Protocol):
+    """A change of prompts."""
+
+    type: ClassVar[str]
+
+    def prompt(self, text: str) -> str:
+        """What the model is given in place of `text`."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Its content, as JSON data without a key `type`."""
+        ...
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Prompts:
+        """What `to_json` wrote."""
+        ...
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The same text before every prompt."""
+
+    type: ClassVar[str] = "prefix"
+    text: str
+
+    def prompt(self, text: str) -> str:
+        return self.text + text
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Prefix:
+        return cls(**data)
+
+
+PROMPTS: dict[str, type[Prompts]] = {kind.type: kind for kind in (Prefix, Recalled)}

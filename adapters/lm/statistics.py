@@ -1,0 +1,97 @@
+"""The second moment E[x xᵀ] of what goes into projections: which directions of the key space a model uses.
+
+Editors estimate it from Wikipedia. Here it comes from a text file, from a file of moments that a peer made, or from
+texts that the model itself samples: a deviation from the papers that needs no corpus, and follows the model's own
+distribution. It describes the untouched model, and is refused while a patch is applied.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...errors import DataError
+from .architecture import Linear, linear
+from .forward import Tokens, recorded
+from .model import LanguageModel
+from .scoring import batches, tokenised
+
+VERSION = 1
+"""Raised when the same arguments give another result; part of the key of artifacts made from it."""
+
+
+def second_moments(
+    lm: LanguageModel, layers: Sequence[int], role: str, texts: Sequence[Tokens], batch_size: int
+) -> dict[int, torch.Tensor]:
+    """E[x xᵀ] over all tokens of the texts, by layer, shape (inputs, inputs), float64; one pass for all layers.
+
+    `role`: which projection of a block, see `architecture.linear`. Raises RuntimeError while the model is patched.
+    """
+    if lm.patched:
+        raise RuntimeError("statistics describe the untouched model; compute them in `prepare`")
+    projections = {layer: linear(lm.model, layer, role) for layer in layers}
+    sums: dict[int, torch.Tensor] = {}
+    tokens = 0
+    for batch in batches(texts, batch_size):
+        rows = [texts[i] for i in batch]
+        found = recorded(lm, rows, [p.name for p in projections.values()])
+        for layer, projection in projections.items():
+            inputs = found[projection.name][0]
+            keys = torch.cat([inputs[i, : len(row)] for i, row in enumerate(rows)]).double()
+            product = keys.T @ keys
+            sums[layer] = sums[layer] + product if layer in sums else product
+        tokens += sum(map(len, rows))
+    if not tokens:
+        raise DataError("there is no text to take statistics of")
+    return {layer: total / tokens for layer, total in sums.items()}
+
+
+def read_texts(lm: LanguageModel, file: Path, samples: int | None, longest: int) -> list[Tokens]:
+    """The first `samples` non-empty lines of a file, one document each, cut off after `longest` tokens."""
+    try:
+        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: cannot be read as text ({error})") from error
+    return [tokenised(lm, line)[0][: min(longest, lm.context)] for line in lines[:samples]]
+
+
+def read_moments(lm: LanguageModel, file: Path, layers: Iterable[int], role: str) -> dict[int, torch.Tensor]:
+    """Moments from a safetensors file, by layer. A tensor is found by the name of the module, or of its weight, with
+    or without `.moment` behind it, else as the only square one whose name has the number of the layer in it.
+
+    Raises DataError when a layer is missing or has another shape.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{file}: cannot be read as safetensors ({error})") from error
+    square = {name: t for name, t in tensors.items() if t.dim() == 2 and t.shape[0] == t.shape[1]}
+    return {layer: _moment_of(file, square, linear(lm.model, layer, role), layer) for layer in layers}
+
+
+def _moment_of(file: Path, tensors: Mapping[str, torch.Tensor], projection: Linear, layer: int) -> torch.Tensor:
+    own = (projection.name, projection.weight_name)
+    named = [n for n in tensors if n.removesuffix(".moment") in own]
+    numbered = [n for n in tensors if _layer_of(n) == layer]
+    found = named or numbered
+    if len(found) != 1:
+        known = ", ".join(sorted(tensors)) or "none"
+        raise DataError(f"{file}: has {len(found)} moments for {projection.name}; those in the file: {known}")
+    width = projection.stored(projection.module.weight).shape[1]
+    moment = tensors[found[0]]
+    if moment.shape[0] != width:
+        raise DataError(f"{file}: {found[0]} has shape {tuple(moment.shape)}, expected ({width}, {width})")
+    return moment
+
+
+def _layer_of(name: str) -> Any:
+    """The first number in a name, which is that of its layer."""
+    number = re.search(r"(?<![0-9A-Za-z])[0-9]+(?![0-9A-Za-z])", name)
+    return int(number.group()) if number else None

@@ -1,0 +1,110 @@
+"""`benchwright worlds`: train the models of the embedded worlds anew, and ask one what it knows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ...errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from .knowledge.training import Progress, Recipe
+
+app = typer.Typer(help="The embedded worlds: train a model on one, score one.", no_args_is_help=True)
+COMMANDS: dict[str, typer.Typer] = {"worlds": app}
+
+_WORLDS = ("knowledge",)
+_EVERY = 200
+"""Steps between two lines of progress."""
+
+
+@app.command()
+def train(
+    world: Annotated[str, typer.Argument(help=f"Which world: {', '.join(_WORLDS)}.")],
+    out: Annotated[Path, typer.Option(help="Folder for the model; usable as --model DIR.")],
+    recipe: Annotated[str, typer.Option(help="standard or small.")] = "standard",
+    seed: Annotated[int, typer.Option(min=0, help="Of the world, and of the weights.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads; one gives the same bytes each time.")] = 1,
+    force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
+) -> None:
+    """Train a model from scratch on the CPU, score it, write a model folder with world.json and card.json."""
+    if world not in _WORLDS:
+        raise UsageError(unknown("world", world, _WORLDS))
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: not a folder")
+    if out.is_dir() and any(out.iterdir()) and not force:
+        raise UsageError(f"{out}: not empty; choose another folder, or write into it with --force")
+    chosen = _recipe(recipe, seed)
+
+    import torch
+
+    from .knowledge.folder import round_to_half, save
+    from .knowledge.making import make_world
+    from .knowledge.scoring import score
+    from .knowledge.tokenizer import make_tokenizer
+    from .knowledge.training import train as train_model
+
+    torch.set_num_threads(threads)
+    made = make_world(seed)
+    cpu_s = 0.0
+
+    def on_progress(progress: Progress) -> None:
+        nonlocal cpu_s
+        cpu_s = progress.cpu_s
+        if progress.step % _EVERY == 0 or progress.step == progress.steps:
+            left = cpu_s / progress.step * (progress.steps - progress.step)
+            line = (
+                f"step {progress.step}/{progress.steps}  loss {progress.loss:.3f}  {cpu_s:.0f} CPU s, {left:.0f} to go"
+            )
+            typer.echo(line, err=True)
+
+    model = train_model(made, chosen, on_progress)
+    tokenizer = make_tokenizer(made)
+    round_to_half(model)
+    scores = score(model, tokenizer, made)
+    save(out, model, tokenizer, made, chosen, recipe_name=recipe, cpu_s=cpu_s, threads=threads, scores=scores)
+    typer.echo(_table(scores))
+    typer.echo(f"{out}: written; use it as --model {out}", err=True)
+
+
+@app.command("score")
+def score_command(
+    model: Annotated[str, typer.Argument(help="A folder that `worlds train` wrote, or the name of a shipped model.")],
+    sample: Annotated[int, typer.Option(min=4, help="Questions of each pool, at most.")] = 800,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Ask a model about its world: the share of exact answers, for what was trained and for what was held out."""
+    from .knowledge.folder import open_model, read_world, shipped, shipped_names
+
+    folder = Path(model)
+    if not folder.is_dir():
+        if model not in shipped_names():
+            raise UsageError(f"{model}: no such folder, and {unknown('world', model, shipped_names())}")
+        folder = shipped(model)
+    world = read_world(folder)
+
+    from .knowledge.scoring import score
+
+    opened, tokenizer = open_model(folder)
+    scores = score(opened, tokenizer, world, sample)
+    typer.echo(json.dumps(scores) if as_json else _table(scores))
+
+
+def _recipe(name: str, seed: int) -> Recipe:
+    from dataclasses import replace
+
+    from .knowledge.training import RECIPES
+
+    if name not in RECIPES:
+        raise UsageError(unknown("recipe", name, RECIPES))
+    return replace(RECIPES[name], seed=seed)
+
+
+def _table(scores: Mapping[str, float]) -> str:
+    """One line for each pool."""
+    width = max(map(len, scores))
+    return "\n".join(f"{name:<{width}}  {value:7.3f}" for name, value in scores.items())

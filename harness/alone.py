@@ -1,0 +1,78 @@
+"""One method on one model outside of a run: what the commands of families work with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .artifacts import ArtifactStore, artifact_root, cache_home
+from .components import Named, Opening, Resource
+from .digests import FileDigests
+from .errors import UsageError
+from .job import Job, by_block, fingerprint
+from .kinds import TaskSpec
+from .loading.library import within_reach
+from .loading.models import model_spec
+from .loading.resolve import Resolved, data_files, resolve
+from .named import NamedSpec, named_by, weights_of
+from .plan import mismatch
+from .targets import find
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the command line says of model and method."""
+
+    model: str
+    """A spec's name, a folder, or a hub id."""
+    method: str
+    """A spec's name, or a file."""
+    device: str | None = None
+    dtype: str | None = None
+    seed: int = 0
+    specs: Sequence[Path] = ()
+    data: Path | None = None
+    """Folder of the method's data files."""
+    threads: int = 1
+    """As suites do by default: more may change last digits."""
+
+
+def job_for(wanted: Wanted, task: TaskSpec, files: dict[str, Path]) -> tuple[Job, Resolved, Resolved]:
+    """Open the model and give the cell that a run would make of it, with the resolved specs of model and method.
+
+    `task`: what the command does; `files`: the files of its data. Raises SpecError, UsageError, DataError, ModelError.
+    """
+    library = within_reach(wanted.specs)
+    model = model_spec(library, wanted.model, wanted.device, wanted.dtype)
+    method = resolve(library, find(library, wanted.method, ("method",)), model.lineage)
+    if problem := mismatch(task, method.spec):
+        raise UsageError(f"method {method.name!r} cannot be used here: {problem}")
+    role, needed = next(iter(task.protocol.roles.items()))
+    if model.spec.source.opens != needed:
+        raise UsageError(f"{wanted.model} is a {model.spec.source.opens}; a {needed} is needed")
+    own = data_files(method, wanted.data, "")
+    digests = FileDigests.load(cache_home())
+    named = named_by(library, model, digests.of)
+    weights = weights_of(model, named, digests.of)
+    digests.save()
+    threads, spec = wanted.threads, model.spec
+    artifacts = ArtifactStore(artifact_root())
+    opening = Opening(spec.device, spec.dtype, threads, weights, artifacts, {f: _named(n) for f, n in named.items()})
+    subject: Resource = spec.source.open(opening)
+    job = Job(
+        task=task,
+        method=method.spec,
+        seed=wanted.seed,
+        limit=None,
+        models={role: subject},
+        fingerprints={role: fingerprint(weights, spec.dtype, spec.device, threads)},
+        files={"data": files, **by_block({"method": own})},
+        artifacts=artifacts,
+    )
+    return job, model, method
+
+
+def _named(spec: NamedSpec) -> Named:
+    files = by_block({spec.resolved.entry.kind: spec.files})
+    return Named(spec.resolved.spec, spec.weights, files, {f: _named(n) for f, n in spec.named.items()})

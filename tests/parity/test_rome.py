@@ -1,0 +1,108 @@
+"""ROME and R-ROME against what the peer's own code produced on a small GPT-2 (EasyEdit 14cea82)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from benchwright.adapters.lm.interventions.locate_then_edit.params import LocateThenEdit
+from benchwright.adapters.lm.loading import open_folder
+from benchwright.adapters.lm.model import LanguageModel
+from benchwright.adapters.lm.patch import Patch, dense
+from benchwright.adapters.lm.requests import EditRequest
+from benchwright.artifacts import ArtifactStore
+from benchwright.components import Opening
+from benchwright.job import Job
+
+TEMPLATES = ("{}", "The city of Oslo. {}", "I think you said. {}", "Therefore Arlo Finch moved. {}")
+WEIGHT = "transformer.h.1.mlp.c_proj.weight"
+
+
+@pytest.fixture(scope="module")
+def editing(shared: Path) -> Path:
+    return shared / "fixtures" / "editing"
+
+
+@pytest.fixture(scope="module")
+def lm(editing: Path) -> LanguageModel:
+    cpu = Opening("cpu", "float32", 1, "", ArtifactStore(Path("nowhere")))
+    return open_folder(editing / "tiny-gpt2-xl", cpu, allow_pickle=False)
+
+
+@pytest.fixture(scope="module")
+def requests(editing: Path) -> list[EditRequest]:
+    records = json.loads((editing / "requests.json").read_text(encoding="utf-8"))
+    return [EditRequest(str(r["case_id"]), r["prompt"], r["subject"], r["target_new"]) for r in records]
+
+
+@pytest.fixture
+def job(editing: Path, lm: LanguageModel, tmp_path: Path) -> Job:
+    files = {"algorithm": {"solve.covariance.file": editing / "cov_gpt2.safetensors"}}
+    none: Any = None
+    return Job(none, none, 0, None, {"subject": lm}, {"subject": "tiny"}, files, ArtifactStore(tmp_path))
+
+
+def algorithm(editing: Path, name: str, solve: dict[str, Any]) -> LocateThenEdit:
+    """The algorithm with the peer's hyper-parameters, from a spec."""
+    hyper = json.loads((editing / "gpt2" / f"{name}.json").read_text(encoding="utf-8"))["hparams"]
+    value = {
+        "at": "mlp",
+        "steps": hyper["v_num_grad_steps"],
+        "lr": hyper["v_lr"],
+        "loss_layer": hyper["v_loss_layer"],
+        "weight_decay": hyper["v_weight_decay"],
+        "clamp_norm_factor": hyper["clamp_norm_factor"],
+        "kl_factor": hyper["kl_factor"],
+        "context_templates": TEMPLATES,
+    }
+    spec = {"type": "locate_then_edit", "site": {"layers": hyper["layers"]}, "value": value, "solve": solve}
+    return LocateThenEdit.model_validate_json(json.dumps(spec))
+
+
+def theirs(editing: Path, name: str) -> list[torch.Tensor]:
+    """Changes of the weight as GPT-2 stores it, (inputs, outputs)."""
+    tensors = load_file(editing / "gpt2" / f"{name}.safetensors")
+    return [torch.outer(tensors[f"case{i}.left.{WEIGHT}"], tensors[f"case{i}.right.{WEIGHT}"]) for i in range(10)]
+
+
+def error(patch: Any, expected: torch.Tensor) -> float:
+    """Relative Frobenius error."""
+    assert isinstance(patch, Patch)
+    assert set(patch.deltas) == {WEIGHT}
+    return float((dense(patch.deltas[WEIGHT]) - expected).norm() / expected.norm())
+
+
+COVARIANCE = {"file": "cov_gpt2.safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("name", "solve", "gate"),
+    [
+        ("rome_mom2off", {"type": "rank_one"}, 1e-5),
+        ("rome_mom2on", {"type": "rank_one", "covariance": COVARIANCE}, 1e-3),
+        # The peer's inverse in float32 is off by as much: the covariance's condition number is 5e6.
+        ("rome_mom2on", {"type": "rank_one", "covariance": {**COVARIANCE, "inverted_in": "float64"}}, 1e-2),
+        ("rrome_mom2off", {"type": "rank_one", "key": "mean"}, 1e-5),
+    ],
+)
+def test_changes_of_ten_requests(
+    lm: LanguageModel,
+    editing: Path,
+    requests: list[EditRequest],
+    job: Job,
+    name: str,
+    solve: dict[str, Any],
+    gate: float,
+) -> None:
+    method, expected = algorithm(editing, name, solve), theirs(editing, name)
+    method.prepare(lm, job)
+    together = method.apply_each(lm, requests, job)
+    assert max(error(p, e) for p, e in zip(together, expected, strict=True)) < gate
+    alone, _ = method.apply(lm, requests[:1], None, job)
+    assert error(alone, expected[0]) < gate
+    assert lm.verify() == []
