@@ -58,6 +58,17 @@ class ModelSpec(Spec):
     """Where it runs; `--device` overrides it."""
 
 
+class HubData(Strict):
+    """A data set of the Hugging Face hub."""
+
+    repository: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
+    """`owner/name`."""
+    revision: str = "main"
+    """Branch, tag or commit. The content of the files, not this, enters a cell's identity."""
+    folder: str = ""
+    """Where in it the files are."""
+
+
 class TaskSpec(Spec):
     """What is measured: items, and the protocol that turns a method's work on them into records."""
 
@@ -66,6 +77,8 @@ class TaskSpec(Spec):
     """Where the items come from."""
     data_root: Annotated[str | None, NOT_IDENTITY] = None
     """Folder of the data files: `builtin:NAME`, or relative to this file; `--data` overrides it."""
+    data_hub: Annotated[HubData | None, NOT_IDENTITY] = None
+    """Where `--data hub` fetches the files."""
     data_help: Text = ""
     """How to get the data, shown when it is missing."""
     protocol: TaskProtocol

@@ -14,7 +14,7 @@ Specs = Annotated[list[Path] | None, typer.Option("--specs", help="Folder of you
 Model = Annotated[
     str | None, typer.Option("--model", help="Model: a name, a folder, or a hub id owner/name[@revision].")
 ]
-DataPath = Annotated[str | None, typer.Option("--data", help="Folder or file of the task's data.")]
+DataPath = Annotated[str | None, typer.Option("--data", help="Folder or file of the task's data, or `hub`.")]
 Device = Annotated[
     str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps; several by commas run side by side.")
 ]

@@ -19,7 +19,7 @@ from .library import SHIPPED, Entry, Library
 from .problems import problems
 from .tree import Path_, Tree, dotted
 
-BUILTIN_DATA = "builtin:"
+BUILTIN_DATA, HUB_DATA = "builtin:", "hub"
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,14 @@ def _data_fields(value: Any, path: Path_, is_file: bool = False) -> Iterator[tup
 
 
 def data_root(task: Resolved, override: str | None) -> Path | None:
-    """The folder (or, from `--data`, perhaps the file) of a task's data. Raises DataError for an unknown name."""
+    """The folder (or, from `--data`, perhaps the file) of a task's data. Raises DataError for an unknown name.
+
+    `--data hub` fetches what the task's `data_hub` says.
+    """
+    if override == HUB_DATA and task.spec.data_hub:
+        from .hub import fetched
+
+        return fetched(task.spec.data_hub, data_fields(task).values())
     if override is not None:
         if Path(override).exists():
             return Path(override)

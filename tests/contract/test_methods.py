@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchwright.adapters.lm.interventions import Intervention
-from benchwright.adapters.lm.params import Seeded
 from benchwright.adapters.lm.requests import EditRequest
+from benchwright.adapters.worlds.params import World
 from benchwright.api import library
 from benchwright.artifacts import ArtifactStore
 from benchwright.canonical import canonical
@@ -52,8 +52,13 @@ def run_in(order: list[int], out: Path) -> dict[str, tuple[str, str]]:
     """Records and items of every cell, all run by one worker on one opened model, in the given order."""
     found = {}
     bench = Bench(lambda event: None)
-    methods = sorted({m for _, m in PAIRS})
-    cells = plan(library([]), [*(f"task:{t}" for t in SMALL), *methods], Options(model=MODEL[0], limit=4)).cells
+    cells = [
+        cell
+        for task in SMALL
+        for cell in plan(
+            library([]), [f"task:{task}", *(m for t, m in PAIRS if t == task)], Options(model=MODEL[0], limit=4)
+        ).cells
+    ]
     for number in order:
         cell = cells[number]
         job = cell.job() | {"partial": str(out / cell.id), "artifacts": str(out / "artifacts")}
@@ -75,12 +80,12 @@ def test_either_order_gives_the_same_records_and_so_does_another_time(tmp_path: 
 
 @pytest.mark.parametrize("name", PATCHES)
 def test_a_patch_leaves_the_model_bit_for_bit_as_it_was(name: str, tmp_path: Path) -> None:
-    lm = Seeded(type="seeded", context=384).open(CPU)
+    lm = World(type="world", name=MODEL[0]).open(CPU)
     known = library([])
     algorithm = resolve(known, known.get("method", name), MODEL).spec.algorithm
     assert isinstance(algorithm, Intervention)
     before = {n: p.clone() for n, p in lm.model.state_dict().items()}
-    requests = [EditRequest("0", "The island of Belava exports", "Belava", "amber")]
+    requests = [EditRequest("0", "the old baker plays the", "baker", "violin")]
     artifacts = ArtifactStore(tmp_path)
     job = Job(None, None, 0, None, {}, {"subject": "atlas-small"}, {}, artifacts)  # type: ignore[arg-type]
     algorithm.prepare(lm, job)

@@ -86,7 +86,7 @@ COVARIANCE = {"file": "cov_gpt2.safetensors"}
         ("rome_mom2off", {"type": "rank_one"}, 1e-5),
         ("rome_mom2on", {"type": "rank_one", "covariance": COVARIANCE}, 1e-3),
         # The peer's inverse in float32 is off by as much: the covariance's condition number is 5e6.
-        ("rome_mom2on", {"type": "rank_one", "covariance": {**COVARIANCE, "inverted_in": "float64"}}, 1e-2),
+        ("rome_mom2on", {"type": "rank_one", "covariance": COVARIANCE, "precision": "float64"}, 1e-2),
         ("rrome_mom2off", {"type": "rank_one", "key": "mean"}, 1e-5),
     ],
 )

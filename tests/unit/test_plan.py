@@ -140,3 +140,26 @@ def test_shards_split_whole_groups(folder: Path) -> None:
     for text in ("0/3", "4/3", "x", "1"):
         with pytest.raises(UsageError, match="--shard"):
             shard(found, text)
+
+
+def test_data_comes_from_the_hub_only_when_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def download(repository: str, **options: Any) -> str:
+        asked.append((repository, options))
+        if len(asked) > 1:
+            raise OSError("no network")
+        (folder / "benchmark" / "ZsRE").mkdir(parents=True)
+        (folder / "benchmark" / "ZsRE" / "ZsRE-test-all.json").write_text("[]", encoding="utf-8")
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    (cell, *_) = cells("knowedit-zsre", model="atlas-small", data="hub")
+    assert cell.files["task"]["data.file"] == folder / "benchmark" / "ZsRE" / "ZsRE-test-all.json"
+    file = "benchmark/ZsRE/ZsRE-test-all.json"
+    expected = {"repo_type": "dataset", "revision": "main", "allow_patterns": [file]}
+    assert asked == [("zjunlp/KnowEdit", expected)]
+    with pytest.raises(DataError, match=f"the hub cannot be asked .OSError: no network.; download {file} elsewhere"):
+        cells("knowedit-zsre", model="atlas-small", data="hub")
+    with pytest.raises(DataError, match="--data hub: no such file or folder"):
+        cells("eyeq-predictions", data="hub")

@@ -108,6 +108,3 @@ class Covariance(Strict):
     """Longest document: a file's are cut off there, sampled ones have this length."""
     ridge: NotNegative = 0.0
     """Added to the diagonal, as a share of its mean: for models that do not use all directions."""
-    inverted_in: Literal["float32", "float64"] = "float32"
-    """Precision of the inverse. ROME's authors invert in float32; where C is nearly singular, that costs digits (a
-    percent of the change at a condition number of 5e6), and float64 does not."""

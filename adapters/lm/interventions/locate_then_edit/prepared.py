@@ -36,7 +36,7 @@ def grounds(method: LocateThenEdit, lm: LanguageModel, job: Job) -> Grounds:
     for layer in layers:
         projection = linear(lm.model, layer, method.site.module)
         moment = moments[layer].to(projection.module.weight.device)
-        inverses[layer] = inverse_of(moment, covariance.ridge, covariance.inverted_in, projection.name)
+        inverses[layer] = inverse_of(moment, covariance.ridge, method.solve.precision, projection.name)
     return Grounds(groups, inverses)
 
 
