@@ -8,6 +8,7 @@ run.records()
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ from .executors import executor as make_executor
 from .kinds import DEVICE
 from .loading.library import within_reach
 from .loading.resolve import check
-from .plan import Options, PlannedCell, explain, plan, shard
+from .plan import Options, Plan, PlannedCell, explain, plan, shard
 from .runfolder import describe, opened, writable
 from .runner import Runner
 from .store import Cell, asked_cells, current, read_cells
@@ -187,6 +188,7 @@ def run(
             folder,
             workers,
             devices,
+            _cpu_workers(planned, executor),
             timeout_s,
             on_event,
             repeat=lambda cell: shlex.join([*command, "--retry-failed", "--only", cell.id]),
@@ -199,6 +201,14 @@ def run(
             whole.write()
             on_board(whole.board)
     return Run(folder, tuple(c.id for c in planned.cells))
+
+
+def _cpu_workers(planned: Plan, executor: str) -> int:
+    """Workers side by side on a CPU: as many as the suite allows and the machine has cores for."""
+    if executor == "inline":
+        return 1
+    threads = max((cell.threads for cell in planned.cells), default=1)
+    return max(1, min(planned.workers, (os.cpu_count() or 1) // threads))
 
 
 def _check_numbers(limit: int | None, seeds: Sequence[int] | None) -> None:

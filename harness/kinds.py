@@ -120,6 +120,8 @@ class SuiteSpec(Spec):
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     """Threads of a worker; part of every cell's identity, since it can change the last digits."""
+    workers: Annotated[int, Field(ge=1, le=64), NOT_IDENTITY] = 1
+    """Processes side by side on a CPU, as far as it has cores; each opens models of its own, so for small ones only."""
     references: tuple[Name, ...] = ()
     """Published numbers to show beside the measured ones."""
 

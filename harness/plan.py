@@ -115,6 +115,8 @@ class Plan:
     cells: tuple[PlannedCell, ...]
     suites: tuple[str, ...]
     references: tuple[Resolved, ...]
+    workers: int = 1
+    """Processes that may run side by side on a CPU."""
 
 
 def plan(library: Library, targets: Sequence[str], options: Options) -> Plan:
@@ -145,6 +147,7 @@ def plan(library: Library, targets: Sequence[str], options: Options) -> Plan:
         tuple(sorted(cells.values(), key=lambda c: order[c.group])),
         tuple(s.name for s in suites),
         tuple(references.values()),
+        min((s.workers for s in suites), default=1),
     )
 
 

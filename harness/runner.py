@@ -28,6 +28,29 @@ class Interrupted(BenchwrightError):
     exit_code = 130
 
 
+class _Queue:
+    """Cells that several workers take from, so that each opens as few models as it can."""
+
+    def __init__(self, cells: Sequence[PlannedCell]) -> None:
+        self._lock = threading.Lock()
+        self._fresh: dict[str, deque[PlannedCell]] = {}
+        """Cells by group, of the groups that no worker has begun."""
+        self._begun: dict[str, deque[PlannedCell]] = {}
+        for cell in cells:
+            self._fresh.setdefault(cell.group, deque()).append(cell)
+
+    def take(self, group: str) -> PlannedCell | None:
+        """The next cell: of `group`, whose models the worker has open; else of a group that nobody has begun; else
+        of the one that has most left. None when nothing is left."""
+        with self._lock:
+            left = {name: cells for name, cells in self._begun.items() if cells}
+            if group not in left:
+                group = next(iter(self._fresh), "") or max(left, key=lambda name: len(left[name]), default="")
+            if group in self._fresh:
+                self._begun[group] = self._fresh.pop(group)
+            return self._begun[group].popleft() if group else None
+
+
 @dataclass
 class Runner:
     """One run of some cells in a locked folder."""
@@ -36,6 +59,8 @@ class Runner:
     executor: Executor
     devices: Sequence[str] = ()
     """Devices that `--device` lists; each runs one worker. Empty: the device of each cell's model."""
+    cpu_workers: int = 1
+    """Workers side by side on a CPU, where no devices are listed."""
     timeout_s: float | None = None
     on_event: OnEvent = lambda cell, event: None
     repeat: Callable[[PlannedCell], str] = lambda cell: ""
@@ -72,20 +97,20 @@ class Runner:
         for cell in cells:
             parts.discard(self.folder / "partial" / cell.id)
 
-    def _queues(self, cells: Sequence[PlannedCell]) -> dict[str, deque[list[PlannedCell]]]:
-        """For each worker's device, the groups that it may take; listed devices share one queue."""
-        groups: dict[str, list[PlannedCell]] = {}
-        for cell in cells:
-            groups.setdefault(cell.group, []).append(cell)
+    def _queues(self, cells: Sequence[PlannedCell]) -> dict[str, _Queue]:
+        """For each worker's slot, `number:device`, the cells that it may take; workers that may take the same share a
+        queue."""
         if self.devices:
-            shared = deque(groups.values())
+            shared = _Queue(cells)
             return {f"{i}:{device}": shared for i, device in enumerate(self.devices)}
-        queues: dict[str, deque[list[PlannedCell]]] = {}
-        for group in groups.values():
-            queues.setdefault(f":{group[0].device}", deque()).append(group)
+        queues: dict[str, _Queue] = {}
+        for device in dict.fromkeys(cell.device for cell in cells):
+            queue = _Queue([cell for cell in cells if cell.device == device])
+            count = min(self.cpu_workers, len(cells)) if device == "cpu" else 1
+            queues |= {f"{i if i else ''}:{device}": queue for i in range(count)}
         return queues
 
-    def _guarded(self, slot: str, queue: deque[list[PlannedCell]]) -> None:
+    def _guarded(self, slot: str, queue: _Queue) -> None:
         try:
             self._serve(slot, queue)
         except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
@@ -97,26 +122,21 @@ class Runner:
         for worker in self._workers:
             worker.kill()
 
-    def _serve(self, slot: str, queue: deque[list[PlannedCell]]) -> None:
+    def _serve(self, slot: str, queue: _Queue) -> None:
         device = slot.partition(":")[2]
         log = self.folder / "logs" / f"worker-{slot.replace(':', '-').strip('-')}.log"
         worker: Worker | None = None
         threads = 0
-        while not self._stop.is_set():
-            try:
-                group = queue.popleft()
-            except IndexError:
-                break
-            for cell in group:
-                if self._stop.is_set():
-                    break
-                if worker is None or threads != cell.threads:
-                    if worker is not None:
-                        worker.close()
-                    threads = cell.threads
-                    worker = self.executor.worker(threads, log)
-                    self._workers.append(worker)
-                self._run_cell(worker, cell, device if self.devices else cell.device)
+        group = ""
+        while not self._stop.is_set() and (cell := queue.take(group)) is not None:
+            group = cell.group
+            if worker is None or threads != cell.threads:
+                if worker is not None:
+                    worker.close()
+                threads = cell.threads
+                worker = self.executor.worker(threads, log)
+                self._workers.append(worker)
+            self._run_cell(worker, cell, device if self.devices else cell.device)
         if worker is not None:
             worker.close()
 

@@ -21,11 +21,17 @@ def headline(columns: Sequence[Column], rows: Sequence[Sequence[Estimate | None]
     """Index of the column that ranks: that of the first metric with a direction, None when there is none.
 
     `rows` are the estimates of the rows that ended ok. Under several conditions (`T=1`, `T=10`, `T=100`) it
-    is the one that most rows have, the last of equals: lifelong editing is about the longest sequence.
+    is the one that most rows have; of equals the one with most independent units, since a few sequences of edits can
+    separate nothing; then the last, since lifelong editing is about the longest sequence.
     """
     directed = [i for i, column in enumerate(columns) if column.metric.better != "none"]
     same = [i for i in directed if columns[i].metric.id == columns[directed[0]].metric.id]
-    return max(same, key=lambda i: (sum(has_value(row[i]) for row in rows), i), default=None)
+
+    def worth(i: int) -> tuple[int, int, int]:
+        known = [estimate for row in rows if (estimate := row[i]) is not None and has_value(estimate)]
+        return len(known), max((estimate.clusters for estimate in known), default=0), i
+
+    return max(same, key=worth, default=None)
 
 
 def has_value(estimate: Estimate | None) -> bool:

@@ -20,7 +20,6 @@ from benchwright.artifacts import ArtifactStore
 from benchwright.components import Opening
 
 CPU = Opening("cpu", "float32", 1, "", ArtifactStore(Path("nowhere")))
-GOOD: dict[str, Any] = {"prompt": "p", "subject": "s", "target_new": "t"}
 
 
 def asked(measure: str, target: tuple[int, ...], kind: str = "", probe: int = 0, answer: str = "a") -> Question:
@@ -110,7 +109,7 @@ def test_questions_that_cannot_be_asked_are_counted_with_their_reason() -> None:
 
 def test_a_real_model_on_real_records(shared: Path, tmp_path: Path) -> None:
     words = {"model": str(shared / "data" / "stories260K"), "data": shared / "data" / "knowedit", "limit": 6}
-    run = bw.run("knowedit-zsre", out=tmp_path / "r", executor="inline", **words)
+    run = bw.run("task:knowedit-zsre-single", "ft-m", out=tmp_path / "r", executor="inline", **words)
     values = {
         (c.method, m.id): float(m.value(sample.columns)[0])
         for c in run.cells()
@@ -124,7 +123,10 @@ def test_a_real_model_on_real_records(shared: Path, tmp_path: Path) -> None:
 
 
 def test_what_the_tokenizer_cannot_say_is_skipped_and_counted(shared: Path, tmp_path: Path) -> None:
-    records = [{**GOOD, "prompt": "Once upon a", "target_new": "time"}, {**GOOD, "prompt": "x" * 600}]
+    records = [
+        {"prompt": "Once upon a", "subject": "Once", "target_new": "time"},
+        {"prompt": "x" * 600, "subject": "x", "target_new": "t"},
+    ]
     (tmp_path / "d.json").write_text(json.dumps(records), encoding="utf-8")
     model = str(shared / "data" / "stories260K")
     run = bw.run("knowedit-zsre", model=model, data=tmp_path / "d.json", out=tmp_path / "r", executor="inline")
