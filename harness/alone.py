@@ -14,7 +14,7 @@ from .job import Job, by_block, fingerprint
 from .kinds import TaskSpec
 from .loading.library import within_reach
 from .loading.models import model_spec
-from .loading.resolve import Resolved, data_files, resolve
+from .loading.resolve import Resolved, data_files, identity, resolve
 from .named import NamedSpec, named_by, weights_of
 from .plan import mismatch
 from .targets import find
@@ -66,7 +66,7 @@ def job_for(wanted: Wanted, task: TaskSpec, files: dict[str, Path]) -> tuple[Job
         seed=wanted.seed,
         limit=None,
         models={role: subject},
-        fingerprints={role: fingerprint(weights, spec.dtype, spec.device, threads)},
+        fingerprints={role: fingerprint(weights, identity(spec.source), spec.dtype, spec.device, threads)},
         files={"data": files, **by_block({"method": own})},
         artifacts=artifacts,
     )

@@ -187,7 +187,7 @@ def run(
         runner = Runner(
             folder,
             workers,
-            devices,
+            devices if len(devices) > 1 else (),
             _cpu_workers(planned, executor),
             timeout_s,
             on_event,

@@ -30,10 +30,13 @@ def rng(seed: int, stream: str, item: str = "") -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(int.from_bytes(key, "little")))
 
 
-def fingerprint(weights: str, dtype: str, device: str, threads: int) -> str:
-    """The state of an opened model that an artifact may depend on; with the libraries that compute with it."""
+def fingerprint(weights: str, source: Mapping[str, Any], dtype: str, device: str, threads: int) -> str:
+    """The state of an opened model that an artifact may depend on; with the libraries that compute with it.
+
+    `source`: the identity of the model's source, which may say how prompts are put to it.
+    """
     libraries = [package_version(name) for name in ("torch", "transformers")]
-    return digest([weights, dtype, device.partition(":")[0], threads, *libraries])
+    return digest([weights, source, dtype, device.partition(":")[0], threads, *libraries])
 
 
 def by_block(files: Mapping[str, Mapping[str, str | Path]]) -> dict[str, dict[str, Path]]:
@@ -108,12 +111,12 @@ class Job:
         """See `rng`; seeded with the cell's seed."""
         return rng(self.seed, stream, item)
 
-    def chunks(self, items: Sequence[Item], size: int) -> Iterator[tuple[str, Sequence[Item]]]:
+    def chunks(self, items: Sequence[Item], size: int, prefix: str = "") -> Iterator[tuple[str, Sequence[Item]]]:
         """Independent chunks of `size` items that are still to do, each with the name of its part."""
         for start in range(0, len(items), size):
             self.progress(start, len(items))
             chunk = items[start : start + size]
-            name = f"{start:08d}-{start + len(chunk):08d}"
+            name = f"{prefix}{start:08d}-{start + len(chunk):08d}"
             if not self.has(name):
                 yield name, chunk
         self.progress(len(items), len(items))
@@ -122,10 +125,3 @@ class Job:
         """Whether an earlier attempt finished the part of this name; asking keeps it."""
         self.wanted.add(name)
         return name in self.finished
-
-    def state(self) -> tuple[str, Mapping[str, np.ndarray]] | None:
-        """Name and state of the last finished part, for a sequential protocol to continue from."""
-        last = max(self.finished, default=None)
-        if last is None:
-            return None
-        return last, self.finished[last] or {}

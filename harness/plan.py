@@ -248,7 +248,10 @@ class _Planner:
             "device": devices,
             "threads": threads,
         }
-        states = {role: fingerprint(weights[role], m.spec.dtype, devices[role], threads) for role, m in models.items()}
+        states = {
+            role: fingerprint(weights[role], identity(m.spec.source), m.spec.dtype, devices[role], threads)
+            for role, m in models.items()
+        }
         return PlannedCell(task, method, models, opened.named, states, files, seed, limit, threads, who)
 
 

@@ -85,13 +85,17 @@ def discover(package: ModuleType) -> Iterator[type[Component]]:
 
 def commands() -> dict[str, Any]:
     """The commands of families and of plug-ins, by name: functions and `typer.Typer` groups."""
-    packages: list[ModuleType] = [import_module(BUILTIN)]
+    found = _commands(import_module(BUILTIN))
     for entry in metadata.entry_points(group=ENTRY_POINTS):
         try:
-            packages.append(entry.load())
+            found = {**_commands(entry.load()), **found}  # what is built in keeps its name
         except Exception:  # noqa: BLE001 - `registry` tells of it, when something is asked of the plug-in
             continue
-    modules = [n for p in packages if hasattr(p, "__path__") for n in _below(p) if n.endswith(f".{_COMMANDS}")]
+    return found
+
+
+def _commands(package: ModuleType) -> dict[str, Any]:
+    modules = [n for n in _below(package) if n.endswith(f".{_COMMANDS}")] if hasattr(package, "__path__") else []
     return {name: command for module in modules for name, command in import_module(module).COMMANDS.items()}
 
 

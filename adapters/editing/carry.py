@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any, Literal, cast
 
 from ...alone import Wanted, job_for
-from ...errors import DataError, UsageError
+from ...errors import UsageError
 from ...job import Job
 from ...kinds import TaskSpec
 from ...loading.resolve import resolved_json
@@ -20,11 +20,11 @@ from ..lm.edited import carried_out
 from ..lm.interventions import Intervention
 from ..lm.model import LanguageModel
 from ..lm.patch import Patch
-from ..lm.scoring import Unusable, encode
+from ..lm.scoring import Unusable
 from .cases import EditCase
 from .controls import Controls
 from .params import Edit
-from .probes import references
+from .probes import askable, references
 from .scoring import answers, scored
 from .sources.params import EditRequests
 from .streams import without_conflicts
@@ -95,9 +95,10 @@ class Outcome:
     def save_model(self, folder: Path) -> None:
         """Write the edited model in Hugging Face format. Raises UsageError when a folder cannot hold the change."""
         (patch,) = self.patches.values()
-        if patch.inserts or patch.prompts:
+        if patch.inserts or patch.prompts or self.lm.surrounded:
             raise UsageError(
-                f"--save-model: {self.method} changes no weights but what surrounds them; keep it with --save-delta"
+                f"--save-model: a folder holds weights alone, and {self.method} on {self.model} is also what surrounds "
+                "them (codebooks, prompts); keep the change with --save-delta"
             )
         with patch.applied(self.lm):
             self.lm.model.save_pretrained(folder)
@@ -119,7 +120,8 @@ def carry_out(wanted: Wanted, file: Path, mode: str, batch_size: int, conflicts:
     assert isinstance(lm, LanguageModel)
     assert isinstance(algorithm, Intervention)
     skipped: Counter[str] = Counter({"contradicts another request": len(dropped)} if dropped else {})
-    cases = _askable(lm, cases, skipped)
+    cases, reasons = askable(lm, cases)
+    skipped.update(reasons.values())
     known = references(lm, cases, protocol.forward_batch, job)
     algorithm.prepare(lm, job)
     begun = time.process_time()
@@ -146,19 +148,6 @@ def carry_out(wanted: Wanted, file: Path, mode: str, batch_size: int, conflicts:
         for case in cases
     ]
     return Outcome(model.name, method.name, resolved_json(method.spec), mode, rows, skipped, patches, cpu_s, lm)
-
-
-def _askable(lm: LanguageModel, cases: Sequence[EditCase], skipped: Counter[str]) -> list[EditCase]:
-    usable = []
-    for case in cases:
-        try:
-            encode(lm, case.request.prompt, case.request.target_new)
-            usable.append(case)
-        except Unusable as error:
-            skipped[f"request: {error}"] += 1
-    if not usable:
-        raise DataError(f"none of the {len(cases)} requests can be asked of this model: {next(iter(skipped))}")
-    return usable
 
 
 def _patches(

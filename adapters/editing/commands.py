@@ -45,6 +45,8 @@ def edit(
         raise UsageError("--batch-size belongs to --mode sequential; `batch` carries out all requests together")
     if save_delta is not None and not save_delta.absolute().parent.is_dir():
         raise UsageError(f"--save-delta {save_delta}: there is no folder {save_delta.parent}")
+    if save_delta is not None and save_delta.is_dir():
+        raise UsageError(f"--save-delta {save_delta}: is a folder; name a file in it")
     if save_model is not None and save_model.exists() and (not save_model.is_dir() or any(save_model.iterdir())):
         raise UsageError(f"--save-model {save_model}: exists and is not an empty folder; choose another one")
     if save_model is not None and mode == "single":
@@ -81,10 +83,12 @@ def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
 def _keep(wanted: Path | None, keep: Callable[[Path], None]) -> None:
     if wanted is None:
         return
+    from safetensors import SafetensorError
+
     try:
         keep(wanted)
-    except OSError as error:
-        raise UsageError(f"{wanted}: cannot be written ({error.strerror or error})") from error
+    except (OSError, SafetensorError) as error:
+        raise UsageError(f"{wanted}: cannot be written ({error})") from error
 
 
 def _show(outcome: Outcome) -> None:

@@ -26,7 +26,7 @@ class Controls:
         """The task's control facts, without those that the untouched model gets wrong or cannot be asked."""
         asked, data = [], job.task.data
         assert isinstance(data, EditCases)
-        for probe in data.controls(job.files.get("data", {}), None):
+        for probe in data.controls(job.files.get("data", {})):
             try:
                 asked.append((probe, encode(lm, probe.prompt, probe.answers[0])))
             except Unusable:

@@ -58,13 +58,17 @@ class Edit(TaskProtocol):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Edit:
-        if self.mode == "single" and self.checkpoints:
-            raise ValueError("mode `single` has no checkpoints; leave them out, or choose `batch` or `sequential`")
+        if self.mode == "single":
+            defaults = {n: Edit.model_fields[n].default for n in ("checkpoints", "streams", "least_items", "conflicts")}
+            if said := [name for name, value in defaults.items() if getattr(self, name) != value]:
+                raise ValueError(
+                    f"mode `single` has no {', '.join(said)}; leave them out, or choose `batch` or `sequential`"
+                )
         if self.mode != "single" and (not self.checkpoints or list(self.checkpoints) != sorted(set(self.checkpoints))):
             raise ValueError(f"mode `{self.mode}` needs rising checkpoints, for example [1, 10, 100]")
         if self.mode != "sequential" and self.batch_size != 1:
             raise ValueError("batch_size belongs to mode `sequential`; in `batch` the checkpoints are the batch sizes")
-        if odd := [t for t in self.checkpoints if t > self.batch_size and t % self.batch_size]:
+        if odd := [t for t in self.checkpoints if t % self.batch_size]:
             raise ValueError(f"checkpoint {odd[0]} is not a multiple of the batch size {self.batch_size}")
         return self
 

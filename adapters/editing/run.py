@@ -9,18 +9,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ...errors import DataError
 from ...job import Job, Part
 from ..lm.edited import carried_out
 from ..lm.interventions import Intervention
 from ..lm.model import LanguageModel
 from ..lm.patch import Patch
-from ..lm.scoring import Unusable, encode
+from ..lm.scoring import Unusable
 from .cases import EditCase
 from .checkpoints import kept, restored
 from .controls import Controls
 from .params import Edit
-from .probes import references
+from .probes import askable, references
 from .scoring import Edits, answers, scored
 from .streams import Stream, cut, without_conflicts
 
@@ -40,8 +39,6 @@ class _Session:
     lm: LanguageModel
     method: Intervention
     controls: Controls
-    examples: int = EXAMPLES
-    """Answers that are still to be shown."""
 
     def apart(self, part: Part, cases: Sequence[EditCase]) -> list[tuple[EditCase, Patch]]:
         """A patch for each case alone; the empty one where the method cannot carry it out, which is counted."""
@@ -67,15 +64,13 @@ class _Session:
     def show(self, part: Part, edited: Sequence[tuple[EditCase, Patch]]) -> None:
         """The answers to the first edited prompts, before and after."""
         rows = []
-        for case, patch in edited[: self.examples]:
+        for case, patch in edited[:EXAMPLES]:
             with patch.applied(self.lm):
                 after = answers(self.lm, case, patch)
             if after:
                 rows.append(
                     [f"{case.request.prompt} → {case.request.target_new}", answers(self.lm, case, Patch()), after]
                 )
-        if edited:
-            self.examples = 0
         if rows:
             title = "What the model says to the edited prompt, before and after"
             part.exhibits["examples"] = {"type": "text-pair", "title": title, "rows": rows}
@@ -87,26 +82,13 @@ def run(protocol: Edit, job: Job) -> Iterator[Part]:
     assert isinstance(lm, LanguageModel)
     assert isinstance(method, Intervention)
     method.prepare(lm, job)
-    cases, unusable = _usable(lm, job.items())
-    if not cases:
-        raise DataError(f"none of the {len(unusable)} requests can be asked of this model: {unusable[0]['skipped']}")
+    cases, reasons = askable(lm, job.items())
+    unusable = [{"item": case, "skipped": reason} for case, reason in reasons.items()]
     session = _Session(protocol, job, lm, method, Controls.of(lm, job, protocol.forward_batch))
     if protocol.mode == "single":
         yield from _singles(session, cases, unusable)
     else:
         yield from _streams(session, cases, unusable)
-
-
-def _usable(lm: LanguageModel, cases: Sequence[EditCase]) -> tuple[list[EditCase], list[dict[str, Any]]]:
-    """Cases whose request can be asked of the model, and item rows of the others: the same for every method."""
-    usable, rest = [], []
-    for case in cases:
-        try:
-            encode(lm, case.request.prompt, case.request.target_new)
-            usable.append(case)
-        except Unusable as error:
-            rest.append({"item": case.request.id, "skipped": f"request: {error}"})
-    return usable, rest
 
 
 def _item(case: EditCase, suffix: str = "", **more: Any) -> dict[str, Any]:
@@ -118,14 +100,17 @@ def _singles(s: _Session, cases: Sequence[EditCase], unusable: list[dict[str, An
     if unusable and not s.job.has("unusable"):
         yield Part("unusable", items=unusable)
     for name, chunk in s.job.chunks(cases, s.protocol.chunk):
-        yield _each_alone(s, name, chunk)
+        yield _each_alone(s, name, chunk, shown=chunk[0] is cases[0])
 
 
-def _each_alone(s: _Session, name: str, cases: Sequence[EditCase], suffix: str = "", **at: Any) -> Part:
+def _each_alone(
+    s: _Session, name: str, cases: Sequence[EditCase], suffix: str = "", shown: bool = False, **at: Any
+) -> Part:
     """Edit each request on the untouched model; many are worked on at once where the method can."""
     part = Part(name, items=[_item(case, suffix) for case in cases])
     edited = s.apart(part, cases)
-    s.show(part, edited)
+    if shown:
+        s.show(part, edited)
     known = references(s.lm, cases, s.protocol.forward_batch, s.job)
     s.score(part, [([case], [ref], patch) for (case, patch), ref in zip(edited, known, strict=True)], suffix, **at)
     return part
@@ -149,22 +134,20 @@ def _streams(s: _Session, cases: Sequence[EditCase], unusable: list[dict[str, An
         job.progress(number, len(longer))
         t = stream.checkpoints[-1]
         # The requests of a short stream are requests of a longer one as well, so they need names of their own.
-        yield from _stream(s, stream, "" if t == reachable[-1] else f"@T{t}")
-    for name, chunk in job.chunks(alone, p.chunk):
-        yield _each_alone(s, f"alone-{name}", chunk, "" if reachable[-1] == 1 else "@T1", T=1)
+        yield from _stream(s, stream, "" if t == reachable[-1] else f"@T{t}", shown=number == 0)
+    for name, chunk in job.chunks(alone, p.chunk, "alone-"):
+        yield _each_alone(s, name, chunk, "" if reachable[-1] == 1 else "@T1", T=1)
 
 
-def _stream(s: _Session, stream: Stream, suffix: str) -> Iterator[Part]:
+def _stream(s: _Session, stream: Stream, suffix: str, shown: bool) -> Iterator[Part]:
     """Edit one stream and score it at its checkpoints; each is a part that the next one continues from."""
     p, done = s.protocol, 0
     begun: tuple[Patch, State] = Patch(), None
-    todo = []
-    for t in stream.checkpoints:
-        name = f"{stream.name}-{t:06d}"
-        if s.job.has(name):
-            done, begun = t, restored(s.job.finished[name])
-        else:
-            todo.append((t, name))
+    parts = {t: f"{stream.name}-{t:06d}" for t in stream.checkpoints}
+    todo = [(t, name) for t, name in parts.items() if not s.job.has(name)]
+    if todo and len(todo) < len(parts):
+        done = max(parts.keys() - dict(todo).keys())
+        begun = restored(s.job.finished[parts[done]])
     for t, name in todo:
         part, cases = Part(name), stream.cases[:t]
         if t == stream.checkpoints[-1]:
@@ -183,10 +166,11 @@ def _stream(s: _Session, stream: Stream, suffix: str) -> Iterator[Part]:
             ):
                 begun = patch, state
         done = t
-        if t == stream.checkpoints[-1]:
+        if shown and t == stream.checkpoints[-1]:
             s.show(part, [(case, begun[0]) for case in cases])
         s.score(part, [(cases, references(s.lm, cases, p.forward_batch, s.job), begun[0])], suffix, T=t)
-        part.state = kept(*begun)
+        if t != stream.checkpoints[-1]:
+            part.state = kept(*begun)
         yield part
 
 

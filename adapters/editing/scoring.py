@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from ...job import Job
 from ..lm.generation import greedy, sampled
 from ..lm.model import LanguageModel
@@ -25,13 +23,16 @@ Edits = Sequence[Edited]
 
 LONGEST_ANSWER = 32
 """Tokens of an answer that is written."""
-FLUENT_ROWS = 32
-"""Texts that are written side by side."""
 
 
-def stackable(edits: Edits) -> bool:
-    """Whether all edited models can be asked in one pass."""
-    return len(edits) > 1 and all(patch.stackable for _, _, patch in edits)
+def stackable(lm: LanguageModel, edits: Edits) -> bool:
+    """Whether all edited models can be asked in one pass.
+
+    In half precision a change that is added to an output is rounded otherwise than one that is added to the weight:
+    those models are asked one by one.
+    """
+    exact = next(lm.model.parameters()).dtype.itemsize >= 4
+    return exact and len(edits) > 1 and all(patch.stackable for _, _, patch in edits)
 
 
 def scored(
@@ -43,7 +44,7 @@ def scored(
         for cases, refs, patch in edits
         for edited in (frozenset(case.request.fact_id for case in cases),)
     ]
-    if stackable(edits):
+    if stackable(lm, edits):
         with stacked(lm, [patch for _, _, patch in edits]):
             yield from _models(lm, edits, sheets, range(len(edits)), protocol, controls, job)
     else:
@@ -70,11 +71,14 @@ def _models(
         values = [next(found) for _ in cases]
         # What else was forgotten is a property of an edited model: it stands with the last of its requests.
         values[-1] |= kept[number]
-        if protocol.fluency:
-            texts = fluency(lm, cases, patch, protocol.fluency, owners[number], job)
-            values = [v | {"fluency": entropy} for v, entropy in zip(values, texts, strict=True)]
         for case, asked, value in zip(cases, sheets[number], values, strict=True):
-            yield case.request.id, asked.reasons, value
+            reasons = asked.reasons
+            if protocol.fluency:
+                try:
+                    value["fluency"] = fluency(lm, case, patch, protocol.fluency, owners[number], job)
+                except Unusable as error:
+                    reasons = (*reasons, f"fluency: {error}")
+            yield case.request.id, reasons, value
 
 
 def _repeated(owners: Sequence[int], of_models: Sequence[Sequence[Any]]) -> list[int]:
@@ -115,16 +119,10 @@ def answers(lm: LanguageModel, case: EditCase, patch: Patch) -> str:
     return text
 
 
-def fluency(
-    lm: LanguageModel, cases: Sequence[EditCase], patch: Patch, how: Fluency, owner: int, job: Job
-) -> list[float]:
-    """Entropy of a sampled continuation of each edited prompt, with the patch in force. Each request has draws of its
-    own, the same for all methods."""
-    prompts = [encode_prompt(lm, patch.prompt(case.request.prompt)) for case in cases]
-    draws = np.stack([job.rng("fluency", case.request.id).random(how.tokens) for case in cases])
-    lengths = [min(how.tokens, lm.context - len(prompt)) for prompt in prompts]
-    texts = sampled(lm, prompts, lengths, FLUENT_ROWS, how.top_k, draws, [owner] * len(prompts))
-    return [
-        n_gram_entropy(f"{case.request.prompt} {lm.tokenizer.decode(text, skip_special_tokens=True)}")
-        for case, text in zip(cases, texts, strict=True)
-    ]
+def fluency(lm: LanguageModel, case: EditCase, patch: Patch, how: Fluency, owner: int, job: Job) -> float:
+    """Entropy of a sampled continuation of the edited prompt, with the patch in force. Each request has draws of its
+    own, the same for all methods. Raises Unusable."""
+    prompt = encode_prompt(lm, patch.prompt(case.request.prompt))
+    draws = job.rng("fluency", case.request.id).random((1, how.tokens))
+    (text,) = sampled(lm, [prompt], [min(how.tokens, lm.context - len(prompt))], 1, how.top_k, draws, [owner])
+    return n_gram_entropy(f"{case.request.prompt} {lm.tokenizer.decode(text, skip_special_tokens=True)}")

@@ -94,18 +94,21 @@ def sheet(
     fair = [q for q in asked if q.place not in reference.unfair]
     unfair = {q.place for q in asked} - {q.place for q in fair}
     reasons += [f"{measure}: needs a fact that the untouched model does not know" for measure, _, _ in sorted(unfair)]
+    contrasts = list(_contrasts(lm, case, patch, edited)) if contrasting else []
+    reasons += [c for c in contrasts if isinstance(c, str)]
     return Sheet(
         case,
         reference,
         tuple(q for q in fair if q.place[0] != "locality" and not q.probe.generated),
         tuple(q for q in fair if q.place in reference.before),
-        tuple(_contrasts(lm, case, patch, edited)) if contrasting else (),
+        tuple(c for c in contrasts if isinstance(c, Contrast)),
         tuple(q for q in fair if q.probe.generated),
         tuple(reasons),
     )
 
 
-def _contrasts(lm: LanguageModel, case: EditCase, patch: Patch, edited: frozenset[str]) -> Iterator[Contrast]:
+def _contrasts(lm: LanguageModel, case: EditCase, patch: Patch, edited: frozenset[str]) -> Iterator[Contrast | str]:
+    """What is compared, and the reasons of what cannot be."""
     new, true = case.request.target_new, case.request.target_true
     if true is None:
         return
@@ -115,6 +118,6 @@ def _contrasts(lm: LanguageModel, case: EditCase, patch: Patch, edited: frozense
         for prompt in prompts:
             try:
                 rows = [encode(lm, patch.prompt(prompt), target) for target in (new, true)]
-            except Unusable:
-                continue
-            yield Contrast(metric, *rows)
+                yield Contrast(metric, *rows)
+            except Unusable as error:
+                yield f"{metric}: {error}"

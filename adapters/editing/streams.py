@@ -29,7 +29,9 @@ def without_conflicts(cases: Sequence[EditCase], policy: str) -> tuple[list[Edit
         first = kept.setdefault(case.request.fact_id, case)
         if policy == "error" and first is not case:
             both = f"{first.request.id} and {case.request.id}"
-            raise DataError(f"requests {both} change the same fact ({case.request.prompt!r}); choose a policy")
+            raise DataError(
+                f"requests {both} change the same fact ({case.request.prompt!r}); set conflicts to drop or last"
+            )
     chosen = {id(case) for case in kept.values()}
     return [c for c in cases if id(c) in chosen], [c for c in cases if id(c) not in chosen]
 

@@ -50,7 +50,7 @@ class Linear:
 
 def blocks(model: Any) -> tuple[str, Any]:
     """Name and `ModuleList` of the transformer blocks. Raises ModelError when it is not clear which they are."""
-    count = getattr(model.config, "num_hidden_layers", None)
+    count = getattr(model.config.get_text_config(), "num_hidden_layers", None)
     found = [
         (name, module)
         for name, module in model.named_modules()

@@ -35,11 +35,11 @@ class Codebook:
     replace: Replace = "last"
 
     def __call__(self, inputs: torch.Tensor, output: torch.Tensor, asked: Asked) -> torch.Tensor:
-        rows = torch.arange(len(inputs), device=inputs.device)
-        queries = inputs[rows, asked.prompt_ends.clamp(min=0)]
+        rows, ends = torch.arange(len(inputs), device=inputs.device), asked.prompt_ends.to(inputs.device)
+        queries = inputs[rows, ends.clamp(min=0)]
         near, distance = nearest(queries, self.keys.to(queries.device))
-        hit = (asked.prompt_ends >= 0) & (distance <= self.epsilons.to(distance.device)[near])
-        return written(output, self.values.to(output.device)[near], asked.prompt_ends, hit, self.replace)
+        hit = (ends >= 0) & (distance <= self.epsilons.to(distance.device)[near])
+        return written(output, self.values.to(output.device)[near], ends, hit, self.replace)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         return {"keys": self.keys, "values": self.values, "epsilons": self.epsilons, "labels": self.labels}

@@ -33,7 +33,7 @@ class Example:
     other_answer: str = ""
 
 
-def before(spec: InContext, request: EditRequest, file: Path) -> str:
+def before(spec: InContext, request: EditRequest, files: Mapping[str, Path]) -> str:
     """The examples that stand before the note of a request, those most like it last. Raises DataError, ModelError.
 
     An example asks for its note itself (copied), for it in other words (updated), or for something else (retained).
@@ -41,9 +41,10 @@ def before(spec: InContext, request: EditRequest, file: Path) -> str:
     """
     demos = spec.demonstrations
     assert demos is not None
-    by = demos.by.model_dump(exclude={"top_k", "min_score"})
+    by = Retriever.of(demos.by, files.get("demonstrations.by.weights"))
+    file = files["demonstrations.file"]
     stamp = file.stat().st_mtime_ns
-    examples, scores = _examples(file, stamp), _index(file, stamp, Retriever(**by))(request.prompt)
+    examples, scores = _examples(file, stamp), _index(file, stamp, by)(request.prompt)
     scores = np.where([e.prompt == request.prompt for e in examples], -np.inf, scores)
     asked = (
         (demos.copied, lambda e: (e.prompt, e.target)),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import ModelError
 from ...job import Job, fingerprint
+from ...loading.resolve import identity
 from .interventions import Intervention
 from .model import LanguageModel
 from .patch import Patch
@@ -39,7 +40,7 @@ def carried_out(
         batch = []
         for request in requests[start : start + at_once]:
             try:
-                method.check(lm, request)
+                method.check(lm, request, job)
                 batch.append(request)
             except Unusable as error:
                 if unusable is None:
@@ -63,7 +64,7 @@ def open_edited(source: Edited, opening: Opening) -> LanguageModel:
         raise ModelError(f"task {task.spec.name} has {len(items)} requests, the model asks for {source.first}")
     lm = opening.open("base")
     assert isinstance(lm, LanguageModel)
-    state = fingerprint(base.weights, opening.dtype, opening.device, opening.threads)
+    state = fingerprint(base.weights, identity(base.spec.source), opening.dtype, opening.device, opening.threads)
     job = Job(
         task=task.spec,
         method=method.spec,
@@ -76,7 +77,11 @@ def open_edited(source: Edited, opening: Opening) -> LanguageModel:
     )
     algorithm.prepare(lm, job)
     requests = [item.request for item in items[: source.first]]
-    for _, patch, _ in carried_out(lm, algorithm, requests, source.at_once, job):
-        last = patch
+    try:
+        for _, patch, _ in carried_out(lm, algorithm, requests, source.at_once, job):
+            last = patch
+    except Unusable as error:
+        who = f"{method.spec.name} cannot carry out one of the first {source.first} requests of {task.spec.name}"
+        raise ModelError(f"{who}: {error}") from error
     lm.keep(last)
     return lm

@@ -45,10 +45,11 @@ def sampled(
 
     def choose(logits: torch.Tensor, rows: list[int], step: int) -> torch.Tensor:
         best = logits.topk(min(top_k, logits.shape[-1]), dim=-1)
-        below = best.values.double().softmax(-1).cumsum(-1)
-        draw = torch.from_numpy(draws[rows, step]).to(below)[:, None]
+        # On the CPU: not every device has double precision.
+        below = best.values.cpu().double().softmax(-1).cumsum(-1)
+        draw = torch.from_numpy(draws[rows, step])[:, None]
         picked = (below <= draw * below[:, -1:]).sum(-1, keepdim=True).clamp(max=below.shape[-1] - 1)
-        return best.indices.gather(-1, picked)[:, 0]
+        return best.indices.gather(-1, picked.to(best.indices.device))[:, 0]
 
     return _continued(lm, prompts, lengths, batch_size, choose, owners)
 

@@ -41,6 +41,8 @@ class LanguageModel:
     """Whether a patch is applied just now: what describes the untouched model must not be computed then."""
     prompts: Prompts | None = field(default=None, init=False)
     """What a patch that it keeps does with prompts."""
+    surrounded: bool = field(default=False, init=False)
+    """Whether it keeps inserted modules or a change of prompts, which no model folder could hold."""
     asked: Asked | None = field(default=None, init=False, repr=False)
     _kept: ExitStack = field(default_factory=ExitStack, init=False, repr=False)
     _opened: State = field(init=False, repr=False)
@@ -58,7 +60,7 @@ class LanguageModel:
     @property
     def context(self) -> int:
         """Longest input in tokens."""
-        return int(getattr(self.model.config, "max_position_embeddings", None) or 2**31)
+        return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 2**31)
 
     @contextmanager
     def asking(self, prompt_ends: Sequence[int], owners: Sequence[int]) -> Iterator[None]:
@@ -74,6 +76,7 @@ class LanguageModel:
         """Stay changed by a patch, for good: what it does becomes part of the model as it was opened."""
         self._kept.enter_context(patch.applied(self))
         self.prompts = patch.prompts or self.prompts
+        self.surrounded = self.surrounded or bool(patch.inserts or patch.prompts)
         self.patched = False
         self._opened = state_of(self.model, self.tokenizer)
 
@@ -84,6 +87,7 @@ class LanguageModel:
 
     def close(self) -> None:
         """See `Resource.close`."""
+        self._kept.close()
         self.model = self.tokenizer = None
         gc.collect()
         if torch.cuda.is_initialized():

@@ -6,10 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
 
+from ...components import Strict
 from .retrieval import Index, best, embedded, lexical
 
 
@@ -34,6 +36,12 @@ class Retriever:
     min_score: float = 0.0
     subject_weight: float = 0.0
     model: str = ""
+    """Folder of a sentence-transformers model."""
+
+    @classmethod
+    def of(cls, said: Strict, weights: Path | None) -> Retriever:
+        """What a spec says, with the file that was found for its `weights`."""
+        return cls(**said.model_dump(exclude={"weights"}), model=str(weights.parent) if weights else "")
 
     def index(self, facts: Sequence[Fact]) -> Index:
         """Of the facts' prompts. Raises ModelError."""

@@ -86,8 +86,6 @@ def _encoder(model: str) -> Any:
             "or use the retriever `lexical`"
         ) from error
     try:
-        return SentenceTransformer(model, device="cpu")
+        return SentenceTransformer(model, device="cpu", local_files_only=True)
     except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{model}: no sentence-transformers model ({error}); give a folder, or a name of the Hugging Face hub"
-        ) from error
+        raise ModelError(f"{model}: not the folder of a sentence-transformers model ({error})") from error

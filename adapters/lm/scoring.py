@@ -7,6 +7,8 @@ measures, and no text is generated to score one (checked against `generate` in t
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -112,11 +114,14 @@ def tokenised(lm: LanguageModel, text: str) -> tuple[tuple[int, ...], list[tuple
 
 
 def subject_last(lm: LanguageModel, prompt: str, subject: str) -> int:
-    """Place of the last token of the subject in a prompt (its last occurrence). Raises Unusable when it is absent."""
-    text = as_asked(lm, prompt)
-    begin = text.rfind(subject)
-    if begin < 0 or not subject.strip():
+    """Place of the last token of the subject in a prompt: of its last occurrence, as whole words where there is one
+    (the Ann of "Ann lives in Annapolis"). Raises Unusable when it is absent."""
+    if not subject.strip() or subject not in prompt:
         raise Unusable("the prompt does not contain its subject")
+    whole = [m.start() for m in re.finditer(rf"(?<!\w){re.escape(subject)}(?!\w)", prompt)]
+    text = as_asked(lm, prompt)
+    # A chat template or notes may stand around the prompt.
+    begin = max(text.rfind(prompt), 0) + (whole[-1] if whole else prompt.rfind(subject))
     end = begin + len(subject.rstrip())
     _, spans = tokenised(lm, text)
     return max(i for i, (start, stop) in enumerate(spans) if start < end and stop > begin)
@@ -140,7 +145,9 @@ def forced(
         )
         said = logits.argmax(-1).tolist()
         targets = torch.tensor([t for row in asked for t in row.target], device=logits.device)
-        nll = torch.nn.functional.cross_entropy(logits, targets, reduction="none").tolist()
+        nll = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+        # A model that an edit has broken gives no probabilities; nothing is likely then.
+        nll = nll.nan_to_num(nan=math.inf, posinf=math.inf).tolist()
         at = 0
         for i, row in zip(batch, asked, strict=True):
             until = at + len(row.target)

@@ -67,7 +67,7 @@ def measured(model: str, name: str, device: str, repeats: int) -> dict[str, Any]
         "edit, all at once": lambda: method.apply_each(lm, requests, job),
         "score, one by one": lambda: [score([edit]) for edit in edits],
     }
-    if stackable(edits):
+    if stackable(lm, edits):
         ways["score, all at once"] = lambda: score(edits)
     runs: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
     for _ in range(repeats):

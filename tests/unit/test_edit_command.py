@@ -90,7 +90,7 @@ def test_what_surrounds_the_weights_is_kept_beside_them(requests: Path, tmp_path
     assert any(name.startswith("insert:model.layers.") for name in load_file(tmp_path / "g.safetensors"))
     refused = edit(requests, *words[:4], "--save-model", "m", method="grace")
     assert isinstance(refused.exception, BenchwrightError)
-    assert "grace changes no weights" in str(refused.exception)
+    assert "grace on atlas-small is also what surrounds them" in str(refused.exception)
     assert not (tmp_path / "m").exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from benchwright.adapters.editing.params import Edit
 from benchwright.adapters.editing.run import run
 from benchwright.adapters.editing.sources.params import WorldEdits
 from benchwright.adapters.editing.streams import Stream, cut, without_conflicts
-from benchwright.adapters.lm.interventions.fine_tune.params import FineTune
+from benchwright.adapters.lm.interventions.fine_tune.params import FineTune, Lora
 from benchwright.adapters.lm.model import LanguageModel
 from benchwright.adapters.lm.requests import EditRequest
 from benchwright.adapters.worlds.params import World
@@ -25,6 +26,8 @@ from benchwright.components import Opening
 from benchwright.errors import DataError
 from benchwright.job import Job, Part
 from benchwright.kinds import MethodSpec, TaskSpec
+from benchwright.loading.library import within_reach
+from benchwright.loading.resolve import resolve
 
 
 def case(number: int, fact: str = "") -> EditCase:
@@ -78,7 +81,9 @@ def test_of_requests_on_one_fact_one_is_kept() -> None:
         ({"mode": "batch"}, "mode `batch` needs rising checkpoints"),
         ({"mode": "sequential", "checkpoints": [10, 1]}, "mode `sequential` needs rising checkpoints"),
         ({"mode": "batch", "checkpoints": [2], "batch_size": 2}, "batch_size belongs to mode `sequential`"),
-        ({"mode": "sequential", "checkpoints": [1, 10, 15], "batch_size": 10}, "checkpoint 15 is not a multiple"),
+        ({"mode": "sequential", "checkpoints": [10, 15], "batch_size": 10}, "checkpoint 15 is not a multiple"),
+        ({"mode": "sequential", "checkpoints": [1, 10], "batch_size": 10}, "checkpoint 1 is not a multiple"),
+        ({"streams": 3, "conflicts": "last"}, "mode `single` has no streams, conflicts; leave them out"),
     ],
 )
 def test_a_protocol_that_makes_no_sense_is_refused(fields: dict[str, Any], message: str) -> None:
@@ -155,6 +160,59 @@ def test_what_a_kill_leaves_is_continued_to_the_same_records(lm: LanguageModel, 
         for name, part in rest.items():
             assert (part.records, part.items) == (whole[name].records, whole[name].items)
         assert again.wanted == set(whole)
+
+
+def test_low_ranks_continue_to_the_same_bits_and_only_what_is_needed_is_kept(lm: LanguageModel, tmp_path: Path) -> None:
+    spec = '{"type": "lora", "modules": ["mlp_down"], "rank": 2, "lr": 1e-3, "steps": 5}'
+    lora, fields = Lora.model_validate_json(spec), {"mode": "sequential", "checkpoints": (1, 2, 3), "least_items": 9}
+    whole = {p.name: p for p in run_(job(lm, tmp_path, None, lora, **fields))}
+    assert [n for n, p in whole.items() if p.state] == [
+        f"stream-{i:03d}-{t:06d}" for i in range(3) for t in (1, 2)
+    ]  # fmt: skip
+    done = ["0", "stream-000-000001", "stream-001-000001", "stream-001-000002", "stream-001-000003"]
+    again = replace(job(lm, tmp_path, None, lora, **fields), finished={n: whole[n].state for n in done})
+    rest = {p.name: p for p in run_(again)}
+    assert set(rest) == set(whole) - set(done)
+    assert all(part.records == whole[name].records for name, part in rest.items())
+    assert all(part.exhibits == whole[name].exhibits for name, part in rest.items())
+
+
+def test_edits_alone_are_not_run_again(lm: LanguageModel, tmp_path: Path) -> None:
+    fields: dict[str, Any] = {"mode": "sequential", "checkpoints": (1, 2), "least_items": 6, "chunk": 2}
+    whole = {p.name: p for p in run_(job(lm, tmp_path, None, **fields))}
+    assert any(name.startswith("alone-") for name in whole)
+    again = replace(job(lm, tmp_path, None, **fields), finished={n: p.state for n, p in whole.items()})
+    assert list(run_(again)) == []
+    assert again.wanted == set(whole)
+
+
+def test_a_request_that_a_method_cannot_carry_out_is_counted_and_scored(lm: LanguageModel, tmp_path: Path) -> None:
+    """Its subject is not in its prompt, which is nothing to fine-tuning, and everything to ROME."""
+    cases = WorldEdits(type="world_edits", world="atlas-small").load({}, 3)
+    cases[1] = EditCase(replace(cases[1].request, subject="nobody"), cases[1].rephrases)
+    entry = within_reach().get("method", "rome")
+    rome = resolve(within_reach(), entry, ("atlas-small",)).spec.algorithm
+    modes: list[dict[str, Any]] = [
+        {"mode": "single"},
+        *({"mode": m, "checkpoints": (3,)} for m in ("sequential", "batch")),
+    ]
+    for fields in modes:
+        parts = list(run_(job(lm, tmp_path, cases, rome, **fields)))
+        counted: Counter[str] = Counter()
+        for part in parts:
+            counted.update(part.skipped)
+        assert counted["request not carried out: the prompt does not contain its subject"] == 1
+        t = None if fields["mode"] == "single" else 3
+        assert len(values(parts, "reliability.exact", t)) == 3
+    assert lm.verify() == []
+
+
+def test_a_model_that_an_edit_has_broken_scores_nothing_and_stops_nothing(lm: LanguageModel, tmp_path: Path) -> None:
+    wild = FT.model_copy(update={"lr": 1e30, "steps": 3})
+    parts = list(run_(job(lm, tmp_path, None, wild, mode="single", contrast=True)))
+    assert set(values(parts, "efficacy_score").values()) == {0.0}
+    assert set(values(parts, "efficacy_magnitude").values()) == {0.0}
+    assert lm.verify() == []
 
 
 def test_single_edits_are_the_first_edits_of_streams(lm: LanguageModel, tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_what_a_spec_may_not_say() -> None:
 def test_without_an_encoder_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "sentence_transformers", None)
     with pytest.raises(ModelError, match=r"benchwright\[embed\]"):
-        told(in_context(retriever=Embedding(type="embedding", model="none")), REQUESTS, "x")
+        told(in_context(retriever=Embedding(type="embedding", weights="none/model.safetensors")), REQUESTS, "x")
 
 
 _spec = importlib.util.spec_from_file_location("lm_fixtures", Path(__file__).with_name("lm_fixtures.py"))

@@ -142,6 +142,8 @@ def test_the_last_token_of_the_subject(llama: LanguageModel) -> None:
     for prompt, subject, end in (("Old Rome fell", "Rome", 8), ("Rome and Rome", "Rome", 13), ("x é y", "é", 4)):
         place = subject_last(llama, prompt, subject)
         assert place == len(llama.tokenizer(prompt[: prompt.rfind(subject) + len(subject)])["input_ids"]) - 1, end
+    inside = subject_last(llama, "Ann was born in Annapolis", "Ann")
+    assert inside == len(llama.tokenizer("Ann")["input_ids"]) - 1
     with pytest.raises(Unusable, match="does not contain its subject"):
         subject_last(llama, "Paris", "Rome")
 

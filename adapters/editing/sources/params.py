@@ -22,8 +22,8 @@ class EditCases(Data):
 
     yields: ClassVar[str] = "edit_case"
 
-    def controls(self, files: Mapping[str, Path], limit: int | None) -> tuple[Probe, ...]:
-        """At most `limit` facts that have nothing to do with any request, to see what editing wears down; may be none.
+    def controls(self, files: Mapping[str, Path]) -> tuple[Probe, ...]:
+        """Facts that have nothing to do with any request, to see what editing wears down; may be none.
 
         Raises DataError.
         """
@@ -132,11 +132,11 @@ class WorldEdits(EditCases):
 
         return world_cases(self._read(), self.split)[: self.requests][:limit]
 
-    def controls(self, files: Mapping[str, Path], limit: int | None) -> tuple[Probe, ...]:
+    def controls(self, files: Mapping[str, Path]) -> tuple[Probe, ...]:
         """See world.py. Raises ModelError when the world cannot be read."""
         from .world import world_controls
 
-        return world_controls(self._read(), self.split)[:limit]
+        return world_controls(self._read(), self.split)
 
     def _read(self) -> World:
         from ...worlds.knowledge.folder import read_world, shipped

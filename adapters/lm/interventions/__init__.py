@@ -33,7 +33,7 @@ class Intervention(Algorithm):
     def prepare(self, lm: LanguageModel, job: Job) -> None:
         """Make the artifacts that describe the untouched model; called before anything is applied to it."""
 
-    def check(self, lm: LanguageModel, request: EditRequest) -> None:
+    def check(self, lm: LanguageModel, request: EditRequest, job: Job) -> None:
         """Raises Unusable for a request that the method cannot carry out on this model, whatever stands beside it."""
         from ..scoring import encode
 
@@ -54,7 +54,7 @@ class Intervention(Algorithm):
         found: list[Patch | Unusable] = []
         for request in requests:
             try:
-                self.check(lm, request)
+                self.check(lm, request, job)
                 found.append(self.apply(lm, [request], None, job)[0])
             except Unusable as error:
                 found.append(error)

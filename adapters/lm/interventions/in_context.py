@@ -41,8 +41,8 @@ class Embedding(Strict):
     """The facts whose prompts have a like sentence embedding; needs the extra `embed`."""
 
     type: Literal["embedding"]
-    model: Annotated[str, Field(min_length=1)] = "sentence-transformers/all-MiniLM-L6-v2"
-    """A sentence-transformers model: a folder, or a name of the Hugging Face hub."""
+    weights: DataFile
+    """The weights in the folder of a sentence-transformers model: `all-MiniLM-L6-v2/model.safetensors`."""
     top_k: Annotated[int, Field(ge=1)] = 1
     """Most facts that are told."""
     min_score: Annotated[float, Field(ge=-1, le=1)] = 0.6
@@ -54,7 +54,7 @@ class Demonstrations(Strict):
 
     file: DataFile
     """A JSON list of edits in KnowEdit's or EasyEdit's form; see lm/demonstrations.py."""
-    by: Annotated[Lexical | Embedding, Field(discriminator="type")] = Embedding(type="embedding")
+    by: Annotated[Lexical | Embedding, Field(discriminator="type")]
     """How likeness is measured; `top_k` and `min_score` are not used."""
     copied: Annotated[int, Field(ge=0)] = 4
     """Examples that ask for the note itself."""
@@ -108,15 +108,16 @@ class InContext(Intervention):
         from ..prompts import Prefix
         from ..recall import Fact, Recalled, Retriever, remembered, restored
 
-        facts = restored(state)
+        facts, files = restored(state), job.files.get("algorithm", {})
         for r in requests:
             note = self.template.format(prompt=r.prompt, subject=r.subject, target_new=r.target_new)
-            file = job.files["algorithm"]["demonstrations.file"] if self.demonstrations else None
             # Taken out first: what was told last stands last.
             facts.pop(r.fact_id, None)
-            facts[r.fact_id] = Fact(r.prompt, r.subject, note, before(self, r, file) if file else "")
+            facts[r.fact_id] = Fact(r.prompt, r.subject, note, before(self, r, files) if self.demonstrations else "")
         told = tuple(facts.values())
         memory = remembered(facts)
         if self.retriever.type == "all" and self.question == "{question}" and self.demonstrations is None:
             return Patch(prompts=Prefix("".join(fact.note for fact in told))), memory
-        return Patch(prompts=Recalled(told, Retriever(**self.retriever.model_dump()), self.question)), memory
+        return Patch(
+            prompts=Recalled(told, Retriever.of(self.retriever, files.get("retriever.weights")), self.question)
+        ), memory

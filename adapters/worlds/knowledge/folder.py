@@ -64,17 +64,12 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 def open_model(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """Model in single precision and tokenizer of a folder, for scoring. Raises ModelError."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from ....artifacts import ArtifactStore, artifact_root
+    from ....components import Opening
+    from ...lm.loading import open_folder
 
-    from ...lm.folder import check_folder
-
-    check_folder(folder, allow_pickle=False)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
-    )
-    return model.eval(), tokenizer
+    opened = open_folder(folder, Opening("cpu", "float32", 1, "", ArtifactStore(artifact_root())))
+    return opened.model, opened.tokenizer
 
 
 def round_to_half(model: PreTrainedModel) -> None:

@@ -54,11 +54,11 @@ def adapted(spec: Lora, lm: LanguageModel, places: Sequence[Linear], seed: int) 
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         tuner: Any = LoraModel(lm.model, config, _NAME)
-    for parameter in lm.model.parameters():
-        if parameter.requires_grad:
-            # Adam's small numbers vanish in half precision.
-            parameter.data = parameter.data.float()
     try:
+        for parameter in lm.model.parameters():
+            if parameter.requires_grad:
+                # Adam's small numbers vanish in half precision.
+                parameter.data = parameter.data.float()
         yield
     finally:
         tuner.unload()

@@ -49,6 +49,12 @@ class LocateThenEdit(Intervention):
         """Contexts and covariance of the untouched model."""
         self._grounds(lm, job)
 
+    def check(self, lm: LanguageModel, request: EditRequest, job: Job) -> None:
+        """The subject must stand in the prompt, and the prompt must fit the context behind each of its contexts."""
+        from .contexts import fill
+
+        fill(lm, request, self._grounds(lm, job).templates, self.value.kl_prompt)
+
     def apply(self, lm: LanguageModel, requests: Sequence[EditRequest], state: State, job: Job) -> tuple[Patch, Any]:
         """Low-rank changes of the listed layers; in full where the rank is high."""
         from ...patch import Patch
