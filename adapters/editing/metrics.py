@@ -59,6 +59,18 @@ OVERALL = tuple(
     for what, meaning in _WHAT.items()
 )
 
+AVERAGED = ("reliability", "generalization", "locality")
+AVERAGE = tuple(
+    Metric(
+        f"average.{how}",
+        f"average ({how})",
+        "higher",
+        f"mean of reliability, generalization and locality of an edit that has all three; {_HOW[how]}",
+        "Wang et al. 2024 (WISE), arXiv 2405.14768, table 2 (Avg.)",
+    )
+    for how in _HOW
+)
+
 BY_KIND = tuple(
     Metric(
         f"{measure}.{kind}.{how}",
@@ -135,7 +147,7 @@ RETENTION = tuple(
     for how in _HOW
 )
 
-METRICS = (*OVERALL, *BY_KIND, *CONTRAST, *FLUENCY, *RETENTION)
+METRICS = (*OVERALL, *AVERAGE, *BY_KIND, *CONTRAST, *FLUENCY, *RETENTION)
 
 Tokens = tuple[int, ...]
 
@@ -157,6 +169,17 @@ def over_kinds(measure: str, how: str, by_kind: Mapping[str, Sequence[float]]) -
     found = {f"{measure}.{kind}.{how}": mean for kind, mean in means.items() if kind in KINDS.get(measure, ())}
     counted = [mean for kind, mean in means.items() if kind not in APART]
     return found | ({f"{measure}.{how}": fmean(counted)} if counted else {})
+
+
+def average(found: Mapping[str, float]) -> dict[str, float]:
+    """The `AVERAGE` columns that follow from an edit's other values.
+
+    >>> average({"reliability.exact": 1.0, "generalization.exact": 0.5, "locality.exact": 0.0})
+    {'average.exact': 0.5}
+    """
+    parts = {how: [found.get(f"{measure}.{how}") for measure in AVERAGED] for how in _HOW}
+    whole = {how: [value for value in values if value is not None] for how, values in parts.items()}
+    return {f"average.{how}": fmean(values) for how, values in whole.items() if len(values) == len(AVERAGED)}
 
 
 def contrast(wanted: float, other: float) -> tuple[float, float]:

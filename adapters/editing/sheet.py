@@ -9,7 +9,7 @@ from ..lm.model import LanguageModel
 from ..lm.patch import Patch
 from ..lm.scoring import Forced, Row, Unusable, encode
 from .cases import EditCase
-from .metrics import contrast_values, over_kinds, token_share
+from .metrics import average, contrast_values, over_kinds, token_share
 from .probes import Place, Question, Reference, questions
 
 NEIGHBOURS = "neighbourhood"
@@ -71,7 +71,8 @@ class Sheet:
         pairs = iter(rest[2 * len(self.local) :])
         for c, new, true in zip(self.contrasts, pairs, pairs, strict=True):
             compared.setdefault(c.metric, []).append((new.nll, true.nll))
-        return _averaged("exact", exact) | _averaged("token", token) | contrast_values(compared)
+        found = _averaged("exact", exact) | _averaged("token", token)
+        return found | average(found) | contrast_values(compared)
 
 
 def _averaged(how: str, values: Mapping[Place, float]) -> dict[str, float]:

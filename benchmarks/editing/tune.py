@@ -22,6 +22,7 @@ from typing import Any
 
 import yaml
 
+from benchwright.adapters.editing.metrics import AVERAGED
 from benchwright.adapters.editing.params import Edit
 from benchwright.adapters.editing.run import run
 from benchwright.adapters.editing.sources.params import WorldEdits
@@ -35,7 +36,7 @@ from benchwright.loading.tree import parse_tree
 
 HERE = Path(__file__).parent
 SPECS = HERE.parents[1] / "specs" / "methods"
-MEASURES = ("reliability.exact", "generalization.exact", "locality.exact")
+MEASURES = tuple(f"{measure}.exact" for measure in AVERAGED)
 REQUESTS = 30
 """Edits of the validation split that are used: as many singles, three sequences of ten."""
 
