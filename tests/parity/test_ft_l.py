@@ -11,29 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from benchwright.adapters.lm.interventions.fine_tune import FineTune, Parameters
-from benchwright.adapters.lm.loading import open_folder
 from benchwright.adapters.lm.model import LanguageModel
 from benchwright.adapters.lm.requests import EditRequest
 from benchwright.adapters.lm.scoring import Row, encode, forced
-from benchwright.artifacts import ArtifactStore
-from benchwright.components import Opening
-
-
-@pytest.fixture(scope="module")
-def editing(shared: Path) -> Path:
-    return shared / "fixtures" / "editing"
-
-
-@pytest.fixture(scope="module")
-def lm(editing: Path) -> LanguageModel:
-    cpu = Opening("cpu", "float32", 1, "", ArtifactStore(Path("nowhere")))
-    return open_folder(editing / "tiny-gpt2-xl", cpu, allow_pickle=False)
-
-
-@pytest.fixture(scope="module")
-def requests(editing: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((editing / "requests.json").read_text(encoding="utf-8"))
-    return found
 
 
 def token_accuracy(lm: LanguageModel, row: Row) -> float:
@@ -42,7 +22,7 @@ def token_accuracy(lm: LanguageModel, row: Row) -> float:
 
 
 @pytest.mark.parametrize("case", [0, 1, 2])
-def test_deltas_and_scores(lm: LanguageModel, editing: Path, requests: list[dict[str, Any]], case: int) -> None:
+def test_deltas_and_scores(lm: LanguageModel, editing: Path, records: list[dict[str, Any]], case: int) -> None:
     peer = json.loads((editing / "gpt2" / "ft_l.json").read_text(encoding="utf-8"))
     hyper = peer["hparams"]
     algorithm = FineTune(
@@ -53,7 +33,7 @@ def test_deltas_and_scores(lm: LanguageModel, editing: Path, requests: list[dict
         steps=hyper["num_steps"],
         weight_decay=float(hyper["weight_decay"]),
     )
-    record = requests[case]
+    record = records[case]
     request = EditRequest(str(case), record["prompt"], record["subject"], record["target_new"])
     patch, _ = algorithm.apply(lm, [request], None, None)  # type: ignore[arg-type]
     tensors = load_file(editing / "gpt2" / "ft_l.safetensors")

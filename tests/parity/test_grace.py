@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -17,18 +16,13 @@ from safetensors.torch import load_file
 from benchwright.adapters.lm.codebook import Codebook
 from benchwright.adapters.lm.edited import carried_out
 from benchwright.adapters.lm.interventions.memory.params import Grace, Site
-from benchwright.adapters.lm.loading import open_folder
+from benchwright.adapters.lm.model import LanguageModel
 from benchwright.adapters.lm.requests import EditRequest
 from benchwright.adapters.lm.scoring import encode, forced
-from benchwright.artifacts import ArtifactStore
-from benchwright.components import Opening
 from benchwright.job import Job
 
 
-def test_keys_and_epsilons(shared: Path) -> None:
-    editing = shared / "fixtures" / "editing"
-    cpu = Opening("cpu", "float32", 1, "", ArtifactStore(Path("nowhere")))
-    lm = open_folder(editing / "tiny-gpt2-xl", cpu, allow_pickle=False)
+def test_keys_and_epsilons(lm: LanguageModel, editing: Path, edit_requests: list[EditRequest]) -> None:
     peer = json.loads((editing / "gpt2" / "grace_seq10.json").read_text(encoding="utf-8"))["hparams"]
     assert peer["inner_params"] == ["transformer.h[4].mlp.c_fc.weight"]
     assert peer["replacement"] == "replace_last"
@@ -40,10 +34,8 @@ def test_keys_and_epsilons(shared: Path) -> None:
         lr=peer["edit_lr"],
         steps=peer["n_iter"],
     )
-    records: list[dict[str, Any]] = json.loads((editing / "requests.json").read_text(encoding="utf-8"))
-    requests = [EditRequest(str(r["case_id"]), r["prompt"], r["subject"], r["target_new"]) for r in records]
     job = Job(None, None, 0, None, {}, {}, {}, None)  # type: ignore[arg-type]
-    *_, (_, patch, _) = carried_out(lm, algorithm, requests, 1, job)
+    *_, (_, patch, _) = carried_out(lm, algorithm, edit_requests, 1, job)
     ours, theirs = patch.inserts["transformer.h.4.mlp.c_fc"], load_file(editing / "gpt2" / "grace_seq10.safetensors")
     assert isinstance(ours, Codebook)
     assert ours.keys.shape == theirs["keys"].shape
@@ -51,7 +43,7 @@ def test_keys_and_epsilons(shared: Path) -> None:
     assert torch.equal(ours.epsilons, theirs["epsilons"])
     assert ours.values.shape == theirs["values"].shape
     # Every edit helps to the end, whatever came later; few succeed on this model, in the peer's run as in this one.
-    rows = [encode(lm, r.prompt, r.target_new) for r in requests]
+    rows = [encode(lm, r.prompt, r.target_new) for r in edit_requests]
     before = forced(lm, rows, 10)
     with patch.applied(lm):
         after = forced(lm, rows, 10)

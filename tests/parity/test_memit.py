@@ -14,32 +14,13 @@ from benchwright.adapters.lm.interventions.locate_then_edit.contexts import fill
 from benchwright.adapters.lm.interventions.locate_then_edit.params import LocateThenEdit
 from benchwright.adapters.lm.interventions.locate_then_edit.prepared import grounds
 from benchwright.adapters.lm.interventions.locate_then_edit.spread import patches
-from benchwright.adapters.lm.loading import open_folder
 from benchwright.adapters.lm.model import LanguageModel
 from benchwright.adapters.lm.patch import Patch, dense
 from benchwright.adapters.lm.requests import EditRequest
 from benchwright.artifacts import ArtifactStore
-from benchwright.components import Opening
 from benchwright.job import Job
 
 GROUPS = (("{}",), ("The city of Oslo. {}", "I think you said. {}", "Therefore Arlo Finch moved. {}"))
-
-
-@pytest.fixture(scope="module")
-def editing(shared: Path) -> Path:
-    return shared / "fixtures" / "editing"
-
-
-@pytest.fixture(scope="module")
-def lm(editing: Path) -> LanguageModel:
-    cpu = Opening("cpu", "float32", 1, "", ArtifactStore(Path("nowhere")))
-    return open_folder(editing / "tiny-gpt2-xl", cpu, allow_pickle=False)
-
-
-@pytest.fixture(scope="module")
-def requests(editing: Path) -> list[EditRequest]:
-    records = json.loads((editing / "requests.json").read_text(encoding="utf-8"))
-    return [EditRequest(str(r["case_id"]), r["prompt"], r["subject"], r["target_new"]) for r in records]
 
 
 @pytest.fixture
@@ -84,20 +65,22 @@ def compare(patch: Patch, tensors: dict[str, torch.Tensor], gate: float) -> None
 
 @pytest.mark.parametrize("name", ["memit_batch10", "emmet_batch10"])
 def test_closed_form_from_the_peers_values(
-    lm: LanguageModel, editing: Path, requests: list[EditRequest], job: Job, name: str
+    lm: LanguageModel, editing: Path, edit_requests: list[EditRequest], job: Job, name: str
 ) -> None:
     method, tensors = algorithm(editing, name), load_file(editing / "gpt2" / f"{name}.safetensors")
     known = grounds(method, lm, job)
-    filled = [fill(lm, r, known.templates, method.value.kl_prompt) for r in requests]
+    filled = [fill(lm, r, known.templates, method.value.kl_prompt) for r in edit_requests]
     wanted = torch.stack([tensors[f"z.{i}"] for i in range(10)])
     (patch,) = patches(method, lm, filled, [0] * 10, known, [job.rng("unused")], wanted)
     compare(patch, tensors, gate=1e-4)
 
 
 @pytest.mark.parametrize("name", ["memit_batch10", "emmet_batch10"])
-def test_the_whole_edit(lm: LanguageModel, editing: Path, requests: list[EditRequest], job: Job, name: str) -> None:
+def test_the_whole_edit(
+    lm: LanguageModel, editing: Path, edit_requests: list[EditRequest], job: Job, name: str
+) -> None:
     method, tensors = algorithm(editing, name), load_file(editing / "gpt2" / f"{name}.safetensors")
     method.prepare(lm, job)
-    patch, _ = method.apply(lm, requests, None, job)
+    patch, _ = method.apply(lm, edit_requests, None, job)
     compare(patch, tensors, gate=1e-3)
     assert lm.verify() == []

@@ -11,33 +11,14 @@ import torch
 from safetensors.torch import load_file
 
 from benchwright.adapters.lm.interventions.locate_then_edit.params import LocateThenEdit
-from benchwright.adapters.lm.loading import open_folder
 from benchwright.adapters.lm.model import LanguageModel
 from benchwright.adapters.lm.patch import Patch, dense
 from benchwright.adapters.lm.requests import EditRequest
 from benchwright.artifacts import ArtifactStore
-from benchwright.components import Opening
 from benchwright.job import Job
 
 TEMPLATES = ("{}", "The city of Oslo. {}", "I think you said. {}", "Therefore Arlo Finch moved. {}")
 WEIGHT = "transformer.h.1.mlp.c_proj.weight"
-
-
-@pytest.fixture(scope="module")
-def editing(shared: Path) -> Path:
-    return shared / "fixtures" / "editing"
-
-
-@pytest.fixture(scope="module")
-def lm(editing: Path) -> LanguageModel:
-    cpu = Opening("cpu", "float32", 1, "", ArtifactStore(Path("nowhere")))
-    return open_folder(editing / "tiny-gpt2-xl", cpu, allow_pickle=False)
-
-
-@pytest.fixture(scope="module")
-def requests(editing: Path) -> list[EditRequest]:
-    records = json.loads((editing / "requests.json").read_text(encoding="utf-8"))
-    return [EditRequest(str(r["case_id"]), r["prompt"], r["subject"], r["target_new"]) for r in records]
 
 
 @pytest.fixture
@@ -93,7 +74,7 @@ COVARIANCE = {"file": "cov_gpt2.safetensors"}
 def test_changes_of_ten_requests(
     lm: LanguageModel,
     editing: Path,
-    requests: list[EditRequest],
+    edit_requests: list[EditRequest],
     job: Job,
     name: str,
     solve: dict[str, Any],
@@ -101,8 +82,8 @@ def test_changes_of_ten_requests(
 ) -> None:
     method, expected = algorithm(editing, name, solve), theirs(editing, name)
     method.prepare(lm, job)
-    together = method.apply_each(lm, requests, job)
+    together = method.apply_each(lm, edit_requests, job)
     assert max(error(p, e) for p, e in zip(together, expected, strict=True)) < gate
-    alone, _ = method.apply(lm, requests[:1], None, job)
+    alone, _ = method.apply(lm, edit_requests[:1], None, job)
     assert error(alone, expected[0]) < gate
     assert lm.verify() == []

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from pathlib import Path
 from typing import Any
 
+import lm_fixtures
 import pytest
 import torch
 
@@ -17,11 +17,6 @@ from benchwright.adapters.lm.requests import EditRequest
 from benchwright.adapters.lm.scoring import encode, forced
 from benchwright.job import Job
 
-_spec = importlib.util.spec_from_file_location("lm_fixtures", Path(__file__).with_name("lm_fixtures.py"))
-assert _spec is not None
-assert _spec.loader is not None
-lm_fixtures = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(lm_fixtures)
 tiny = lm_fixtures.tiny
 
 JOB = Job(None, None, 0, None, {}, {}, {}, None)  # type: ignore[arg-type]

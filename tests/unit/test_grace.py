@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
+import lm_fixtures
 import pytest
 import torch
 
@@ -21,11 +21,6 @@ from benchwright.adapters.lm.requests import EditRequest
 from benchwright.adapters.lm.scoring import Unusable, encode, forced
 from benchwright.job import Job
 
-_spec = importlib.util.spec_from_file_location("lm_fixtures", Path(__file__).with_name("lm_fixtures.py"))
-assert _spec is not None
-assert _spec.loader is not None
-lm_fixtures = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(lm_fixtures)
 tiny = lm_fixtures.tiny
 
 JOB = Job(None, None, 0, None, {}, {}, {}, None)  # type: ignore[arg-type]

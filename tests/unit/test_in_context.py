@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 from pathlib import Path
 from typing import Any
 
+import lm_fixtures
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -141,10 +141,3 @@ def test_without_an_encoder_the_message_says_what_to_do(monkeypatch: pytest.Monk
     monkeypatch.setitem(__import__("sys").modules, "sentence_transformers", None)
     with pytest.raises(ModelError, match=r"benchwright\[embed\]"):
         told(in_context(retriever=Embedding(type="embedding", weights="none/model.safetensors")), REQUESTS, "x")
-
-
-_spec = importlib.util.spec_from_file_location("lm_fixtures", Path(__file__).with_name("lm_fixtures.py"))
-assert _spec is not None
-assert _spec.loader is not None
-lm_fixtures = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(lm_fixtures)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+import lm_fixtures
 import numpy as np
 import pytest
 import torch
@@ -17,12 +16,6 @@ from benchwright.adapters.lm.generation import greedy, sampled
 from benchwright.adapters.lm.integrity import _sampled
 from benchwright.adapters.lm.model import LanguageModel
 from benchwright.adapters.lm.scoring import Row, Unusable, encode, forced, subject_last
-
-_spec = importlib.util.spec_from_file_location("lm_fixtures", Path(__file__).with_name("lm_fixtures.py"))
-assert _spec is not None
-assert _spec.loader is not None
-lm_fixtures = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(lm_fixtures)
 
 PROMPTS = ["The island of Belava exports", "A", "Ships leaving the harbour of Corena carry mostly"]
 

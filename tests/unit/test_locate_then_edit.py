@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lm_fixtures
 import numpy as np
 import pytest
 import torch
@@ -29,12 +29,6 @@ from benchwright.adapters.lm.statistics import read_moments, read_texts, second_
 from benchwright.artifacts import ArtifactStore
 from benchwright.errors import DataError, Skip
 from benchwright.job import Job
-
-_spec = importlib.util.spec_from_file_location("lm_fixtures", Path(__file__).with_name("lm_fixtures.py"))
-assert _spec is not None
-assert _spec.loader is not None
-lm_fixtures = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(lm_fixtures)
 
 TEMPLATES = ["{}", "Rain fell. {}", "So they said. {}"]
 REQUESTS = [

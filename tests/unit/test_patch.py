@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
+import lm_fixtures
 import pytest
 import torch
 
@@ -15,12 +15,6 @@ from benchwright.adapters.lm.patch import LowRank, Patch, stacked
 from benchwright.adapters.lm.prompts import Prefix
 from benchwright.adapters.lm.scoring import Row, encode, forced
 from benchwright.errors import DataError
-
-_spec = importlib.util.spec_from_file_location("lm_fixtures", Path(__file__).with_name("lm_fixtures.py"))
-assert _spec is not None
-assert _spec.loader is not None
-lm_fixtures = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(lm_fixtures)
 
 STORED = ("gpt2", "llama", "opt")
 """A transposed weight, one without bias, one with."""
