@@ -282,7 +282,7 @@ def test_several_requests_together(llama: LanguageModel, job_of: Jobs) -> None:
     for algorithm in (method(ROME), method(MEMIT, (0, 1)), method({**MEMIT, "slack": 0}, (1,))):
         patch, state = algorithm.apply(llama, REQUESTS, None, job)
         assert state is None
-        assert patch.stackable
+        assert patch.stackable or algorithm.solve.type == "rank_one"  # whose requests add up, one after another
         with patch.applied(llama):
             after = forced(llama, rows, 8)
         assert sum(f.nll for f in after) < sum(f.nll for f in before)
