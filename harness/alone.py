@@ -15,7 +15,7 @@ from .kinds import TaskSpec
 from .loading.library import within_reach
 from .loading.models import model_spec
 from .loading.resolve import Resolved, data_files, identity, resolve
-from .named import NamedSpec, named_by, weights_of
+from .named import NamedSpec, named_by, names_of, weights_of
 from .plan import mismatch
 from .targets import find
 
@@ -45,15 +45,17 @@ def job_for(wanted: Wanted, task: TaskSpec, files: dict[str, Path]) -> tuple[Job
     """
     library = within_reach(wanted.specs)
     model = model_spec(library, wanted.model, wanted.device, wanted.dtype)
-    method = resolve(library, find(library, wanted.method, ("method",)), model.lineage)
+    digests = FileDigests.load(cache_home())
+    named = named_by(library, model, digests.of)
+    method = resolve(library, find(library, wanted.method, ("method",)), names_of(model, named))
     if problem := mismatch(task, method.spec):
         raise UsageError(f"method {method.name!r} cannot be used here: {problem}")
     role, needed = next(iter(task.protocol.roles.items()))
     if model.spec.source.opens != needed:
         raise UsageError(f"{wanted.model} is a {model.spec.source.opens}; a {needed} is needed")
+    if wanted.data is not None and not wanted.data.is_dir():
+        raise UsageError(f"--data {wanted.data}: no such folder")
     own = data_files(method, wanted.data, "")
-    digests = FileDigests.load(cache_home())
-    named = named_by(library, model, digests.of)
     weights = weights_of(model, named, digests.of)
     digests.save()
     threads, spec = wanted.threads, model.spec

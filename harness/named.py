@@ -64,8 +64,8 @@ def named_by(library: Library, model: Resolved, digest_of: DigestOf, above: Sequ
                 cycle = " -> ".join([*above, model.name, name])
                 raise SpecError([model.problem(path, f"cycle {cycle}", "expected a model that ends the chain")])
             inner = model_spec(library, name)
-            lineage = inner.lineage
             deeper = named_by(library, inner, digest_of, (*above, model.name))
+            lineage = names_of(inner, deeper)
             found[field] = NamedSpec(inner, weights_of(inner, deeper, digest_of), {}, deeper)
         else:
             entry = library.get(kind, name, (model.tree.mark(path), ".".join(path)))
@@ -75,6 +75,13 @@ def named_by(library: Library, model: Resolved, digest_of: DigestOf, above: Sequ
             remedy = inner.spec.data_help if kind == "task" else ""
             found[field] = NamedSpec(inner, "", data_files(inner, root, remedy), {})
     return found
+
+
+def names_of(model: Resolved, named: Mapping[str, NamedSpec]) -> tuple[str, ...]:
+    """Names under which a method may have settings for a model (`for_models`), nearest first: its own, those it
+    extends, and those of the models that its source names; an edited model is edited as its base is."""
+    below = (n for n in named.values() if n.resolved.entry.kind == "model")
+    return (*model.lineage, *(name for n in below for name in names_of(n.resolved, n.named)))
 
 
 def weights_of(model: Resolved, named: Mapping[str, NamedSpec], digest_of: DigestOf) -> str:

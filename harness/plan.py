@@ -20,7 +20,7 @@ from .kinds import Block, SuiteSpec, TaskSpec
 from .loading.library import Library
 from .loading.models import model_spec
 from .loading.resolve import Resolved, data_files, data_root, identity, resolve, resolved_json
-from .named import NamedSpec, named_by, weights_of
+from .named import NamedSpec, named_by, names_of, weights_of
 from .store import FORMAT, Cell
 from .targets import sort_targets
 
@@ -187,7 +187,7 @@ class _Planner:
             named = {role: named_by(self.library, m, self.digests.of) for role, m in models.items()}
             weights = {role: weights_of(m, named[role], self.digests.of) for role, m in models.items()}
             opened = _Models(models, named, weights)
-            names = next((m.lineage for m in models.values()), ())
+            names = next((names_of(m, named[role]) for role, m in models.items()), ())
             wanted = dict.fromkeys([*task.spec.controls, *block.methods, *joining])
             if not block.methods and not joining:
                 raise UsageError(f"task {name!r} needs at least one method beside its controls; name it as well")

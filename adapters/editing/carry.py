@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -100,13 +100,24 @@ class Outcome:
                 f"--save-model: a folder holds weights alone, and {self.method} on {self.model} is also what surrounds "
                 "them (codebooks, prompts); keep the change with --save-delta"
             )
-        with patch.applied(self.lm):
-            self.lm.model.save_pretrained(folder)
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        try:
+            with patch.applied(self.lm):
+                self.lm.model.save_pretrained(folder)
+        finally:
+            logging.enable_progress_bar()
         self.lm.tokenizer.save_pretrained(folder)
 
 
-def carry_out(wanted: Wanted, file: Path, mode: str, batch_size: int, conflicts: str) -> Outcome:
-    """Carry out the requests of a file. Raises SpecError, UsageError, DataError, ModelError, Skip."""
+def carry_out(
+    wanted: Wanted, file: Path, mode: str, batch_size: int, conflicts: str, say: Callable[[str], None]
+) -> Outcome:
+    """Carry out the requests of a file; `say` is told what is being done.
+
+    Raises SpecError, UsageError, DataError, ModelError, Skip.
+    """
     data = EditRequests(type="edit_requests", file=str(file))
     protocol = Edit(type="edit", mode="single", contrast=True)
     cases: Sequence[EditCase] = data.load({"file": file}, None)
@@ -121,9 +132,11 @@ def carry_out(wanted: Wanted, file: Path, mode: str, batch_size: int, conflicts:
     assert isinstance(algorithm, Intervention)
     skipped: Counter[str] = Counter({"contradicts another request": len(dropped)} if dropped else {})
     cases, reasons = askable(lm, cases)
-    skipped.update(reasons.values())
+    skipped.update(f"{case}: {reason}" for case, reason in reasons.items())
     known = references(lm, cases, protocol.forward_batch, job)
+    say(f"preparing {method.name} for {model.name} (what takes long is kept for the next time) …")
     algorithm.prepare(lm, job)
+    say(f"editing {len(cases)} requests …")
     begun = time.process_time()
     patches = _patches(lm, algorithm, cases, mode, batch_size, job, skipped)
     cpu_s = time.process_time() - begun

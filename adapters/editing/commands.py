@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,18 +52,19 @@ def edit(
         raise UsageError(f"--save-model {save_model}: exists and is not an empty folder; choose another one")
     if save_model is not None and mode == "single":
         raise UsageError("--save-model keeps one model; choose --mode sequential or batch")
-    if not requests.is_file():
+    if requests.is_dir():
+        raise UsageError(f"--requests {requests}: is a folder; name a file in it")
+    if not requests.exists():
         raise UsageError(f"--requests {requests}: no such file")
 
     from ...alone import Wanted
     from .carry import carry_out
 
     begun = time.process_time()
-    outcome = carry_out(
-        Wanted(model, method, device, dtype, seed, specs or (), data, threads), requests, mode, batch_size, conflicts
-    )
-    for wanted, keep in ((save_delta, outcome.save_delta), (save_model, outcome.save_model)):
-        _keep(wanted, keep)
+    wanted = Wanted(model, method, device, dtype, seed, specs or (), data, threads)
+    outcome = carry_out(wanted, requests, mode, batch_size, conflicts, partial(typer.echo, err=True))
+    for file, keep in ((save_delta, outcome.save_delta), (save_model, outcome.save_model)):
+        _keep(file, keep)
     if as_json:
         typer.echo(json.dumps(outcome.to_json() | {"cpu_s": round(time.process_time() - begun, 3)}, indent=1))
     else:

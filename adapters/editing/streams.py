@@ -29,9 +29,8 @@ def without_conflicts(cases: Sequence[EditCase], policy: str) -> tuple[list[Edit
         first = kept.setdefault(case.request.fact_id, case)
         if policy == "error" and first is not case:
             both = f"{first.request.id} and {case.request.id}"
-            raise DataError(
-                f"requests {both} change the same fact ({case.request.prompt!r}); set conflicts to drop or last"
-            )
+            same = f"change the same fact ({case.request.prompt!r})"
+            raise DataError(f"requests {both} {same}; set conflicts (--conflicts) to drop or last")
     chosen = {id(case) for case in kept.values()}
     return [c for c in cases if id(c) in chosen], [c for c in cases if id(c) not in chosen]
 
@@ -49,7 +48,8 @@ def cut(
     longest = checkpoints[-1]
     count = min(max(streams, -(-least_items // longest)), len(cases) // longest)
     if count == 0:
-        raise DataError(f"a stream of {longest} requests was asked for; the data has {len(cases)} usable ones")
+        have = f"the data has {len(cases)} usable ones"
+        raise DataError(f"a stream of {longest} requests was asked for; {have}; lower the checkpoints or give more")
     blocks = [tuple(cases[i * longest : (i + 1) * longest]) for i in range(count)]
     on_the_way = tuple(checkpoints) if passing else (longest,)
     found = [Stream(f"stream-{i:03d}", block, on_the_way) for i, block in enumerate(blocks)]

@@ -12,7 +12,7 @@ from ..errors import UsageError
 Targets = Annotated[list[str], typer.Argument(help="Suites, tasks or methods: names, kind:name, or spec files.")]
 Specs = Annotated[list[Path] | None, typer.Option("--specs", help="Folder of your own specs (default: ./specs).")]
 Model = Annotated[
-    str | None, typer.Option("--model", help="Model: a name, a folder, or a hub id owner/name[@revision].")
+    str | None, typer.Option("--model", help="Model: a name, a spec file, a folder, or a hub id owner/name[@revision].")
 ]
 DataPath = Annotated[str | None, typer.Option("--data", help="Folder or file of the task's data, or `hub`.")]
 Device = Annotated[

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from ..errors import UsageError, unknown
-from .library import Entry, Library
+from .library import SUFFIXES, Entry, Library
 from .merge import merged
 from .resolve import Resolved, resolve
 from .tree import parse_tree
@@ -18,9 +18,10 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 def model_spec(library: Library, name: str, device: str | None = None, dtype: str | None = None) -> Resolved:
     """The model's spec with device and dtype laid over it.
 
-    `name`: a spec, a folder in Hugging Face format, or a hub id `owner/name[@revision]`. Raises SpecError, UsageError.
+    `name`: a spec, a spec's file, a folder in Hugging Face format, or a hub id `owner/name[@revision]`.
+    Raises SpecError, UsageError.
     """
-    entry = library.entries.get(("model", name)) or _from_path(name) or _from_hub(name)
+    entry = library.entries.get(("model", name)) or _from_file(library, name) or _from_path(name) or _from_hub(name)
     if entry is None:
         raise UsageError(f"{unknown('model', name, library.names('model'))} (no folder of that name either)")
     over = {k: v for k, v in (("device", device), ("dtype", dtype)) if v is not None}
@@ -28,6 +29,19 @@ def model_spec(library: Library, name: str, device: str | None = None, dtype: st
         laid = parse_tree(json.dumps(over), "command line")
         entry = Entry(entry.kind, entry.name, entry.file, merged(entry.tree, laid), entry.shipped)
     return resolve(library, entry)
+
+
+def _from_file(library: Library, name: str) -> Entry | None:
+    file = Path(name)
+    if file.suffix not in SUFFIXES:
+        return None
+    if not file.is_file():
+        raise UsageError(f"--model {name}: no such file")
+    known = [e for e in library.entries.values() if e.file.resolve() == file.resolve()]
+    entry = known[0] if known else library.add(file)
+    if entry.kind != "model":
+        raise UsageError(f"--model {name}: is a {entry.kind}; expected a model")
+    return entry
 
 
 def _from_path(name: str) -> Entry | None:

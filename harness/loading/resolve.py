@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from ..components import DATA_FILE, NOT_IDENTITY, SPEC_NAMES, marked
 from ..errors import DataError, Problem, SpecError, closest, unknown
-from ..kinds import AnySpec, ReferenceSpec, SuiteSpec, TaskSpec
+from ..kinds import AnySpec, ModelSpec, ReferenceSpec, SuiteSpec, TaskSpec
 from ..registry import registry
 from .library import SHIPPED, Entry, Library
 from .problems import problems
@@ -116,6 +116,13 @@ def _cross_checks(resolved: Resolved, library: Library) -> Iterator[Problem]:
                 expected = "" if near else f"known: {', '.join(known)}"
                 yield resolved.problem(("metrics", i), f"unknown metric {metric!r}", expected, near)
         yield from _names(resolved, library, "method", ("controls",), spec.controls)
+    elif isinstance(spec, ModelSpec):
+        for kind, mark in SPEC_NAMES.items():
+            for field in marked(type(spec.source), mark):
+                name = getattr(spec.source, field)
+                # A model may also be a folder, a file, or an id of the hub.
+                if kind != "model" or not ("/" in name or Path(name).exists()):
+                    yield from _names(resolved, library, kind, ("source", field), (name,))
     elif isinstance(spec, ReferenceSpec):
         yield from _names(resolved, library, "task", ("task",), (spec.task,))
         if ("task", spec.task) in library.entries:
@@ -235,7 +242,8 @@ def data_files(resolved: Resolved, root: Path | None, remedy: str) -> Mapping[st
         elif name.startswith("./"):
             file = Path(mark.file).parent / name
         elif root is None:
-            raise DataError(f"{where}needs the data file {name}; give its folder with --data DIR{help_}")
+            beside = f" (a file beside the spec is written ./{name})"
+            raise DataError(f"{where}needs the data file {name}; give its folder with --data DIR{beside}{help_}")
         elif root.is_file():
             if len(fields) > 1:
                 raise DataError(f"{where}this spec reads {len(fields)} files; give their folder with --data DIR{help_}")

@@ -11,7 +11,7 @@ import pytest
 import benchwright as bw
 from benchwright.api import library
 from benchwright.differences import differences
-from benchwright.errors import DataError, UsageError
+from benchwright.errors import DataError, SpecError, UsageError
 from benchwright.plan import Options, PlannedCell, explain, plan, shard
 
 
@@ -62,7 +62,7 @@ def test_impossible_combinations(folder: Path, targets: list[str], options: dict
 
 
 def test_missing_data_says_how_to_get_it(folder: Path) -> None:
-    with pytest.raises(DataError, match=r"data\.file: needs the data file ZsRE.*--data DIR\nKnowEdit's files are in"):
+    with pytest.raises(DataError, match=r"data\.file: needs the data file ZsRE.*--data DIR .*\nKnowEdit's files"):
         cells("knowedit-zsre", model="atlas-small")
     with pytest.raises(DataError, match="--data nowhere: no such file or folder, and unknown shipped data 'nowhere'"):
         cells("knowedit-zsre", model="atlas-small", data="nowhere")
@@ -163,3 +163,32 @@ def test_data_comes_from_the_hub_only_when_asked_for(folder: Path, monkeypatch: 
         cells("knowedit-zsre", model="atlas-small", data="hub")
     with pytest.raises(DataError, match="--data hub: no such file or folder"):
         cells("eyeq-predictions", data="hub")
+
+
+def test_an_edited_model_is_edited_as_its_base_is(folder: Path) -> None:
+    source = "{type: edited, base: atlas-small, method: ft-m, task: atlas-small-edit}"
+    (folder / "specs").mkdir()
+    (folder / "specs" / "after.yaml").write_text(f"kind: model\nname: after\nsource: {source}\n", encoding="utf-8")
+    again = source.replace("base: atlas-small", "base: after")
+    (folder / "later.yaml").write_text(f"kind: model\nname: later\nsource: {again}\n", encoding="utf-8")
+    plain = by_method(cells("task:atlas-small-edit", "rome", model="atlas-small"))
+    for model in ("after", "later.yaml"):
+        found = by_method(cells("task:atlas-small-edit", "rome", model=model))
+        assert found["rome"].method.spec == plain["rome"].method.spec
+        assert found["rome"].id != plain["rome"].id
+    with pytest.raises(UsageError, match=r"--model none.yaml: no such file"):
+        cells("task:atlas-small-edit", "rome", model="none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("{type: edited, base: atlas-smal, method: ft-m, task: atlas-edit}", "source.base: unknown model 'atlas-smal'"),
+        ("{type: edited, base: atlas, method: ft-n, task: atlas-edit}", "source.method: unknown method 'ft-n'"),
+        ("{type: edited, base: atlas, method: ft-m, task: atlas-edits}", "source.task: unknown task 'atlas-edits'"),
+    ],
+)
+def test_the_names_of_an_edited_model_are_checked(folder: Path, source: str, message: str) -> None:
+    (folder / "m.yaml").write_text(f"kind: model\nname: m\nsource: {source}\n", encoding="utf-8")
+    with pytest.raises(SpecError, match=message):
+        bw.validate(folder / "m.yaml")

@@ -46,7 +46,11 @@ class LocateThenEdit(Intervention):
         return self
 
     def prepare(self, lm: LanguageModel, job: Job) -> None:
-        """Contexts and covariance of the untouched model."""
+        """Contexts and covariance of the untouched model. Raises Skip before, when it lacks one of the layers."""
+        from ...architecture import linear
+
+        for layer in self.site.layers:
+            linear(lm.model, layer, self.site.module)
         self._grounds(lm, job)
 
     def check(self, lm: LanguageModel, request: EditRequest, job: Job) -> None:
