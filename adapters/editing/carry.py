@@ -100,14 +100,10 @@ class Outcome:
                 f"--save-model: a folder holds weights alone, and {self.method} on {self.model} is also what surrounds "
                 "them (codebooks, prompts); keep the change with --save-delta"
             )
-        from transformers.utils import logging
+        from ..lm.loading import without_bars
 
-        logging.disable_progress_bar()
-        try:
-            with patch.applied(self.lm):
-                self.lm.model.save_pretrained(folder)
-        finally:
-            logging.enable_progress_bar()
+        with without_bars(), patch.applied(self.lm):
+            self.lm.model.save_pretrained(folder)
         self.lm.tokenizer.save_pretrained(folder)
 
 

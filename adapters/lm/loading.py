@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,19 @@ def prepare_device(opening: Opening) -> torch.device:
     return torch.device(device)
 
 
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Inside `with`, transformers shows no progress: for the second that a small model takes, a bar would stand in
+    everything that is printed."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
+
+
 def open_folder(
     folder: str | Path,
     opening: Opening,
@@ -43,32 +58,28 @@ def open_folder(
     prompts in the tokenizer's chat template.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
 
     folder = Path(folder)
     target = prepare_device(opening)
     check_folder(folder, allow_pickle)
-    # A bar for the second that a small model takes would stand in everything that is printed.
-    logging.disable_progress_bar()
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        model, info = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=DTYPES[opening.dtype],
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=not allow_pickle or None,
-            attn_implementation=attention,
-            device_map=device_map,
-            output_loading_info=True,
-        )
+        with without_bars():
+            model, info = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=DTYPES[opening.dtype],
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=not allow_pickle or None,
+                attn_implementation=attention,
+                device_map=device_map,
+                output_loading_info=True,
+            )
     # What a damaged folder raises depends on what is damaged; ValueError and KeyError come from configs, RuntimeError
     # from shapes, and safetensors has an exception of its own that derives from Exception alone.
     except Exception as error:
         reason = f"{type(error).__name__}: {_sentence(error)}"
         raise ModelError(f"{folder}: cannot be opened as a causal language model ({reason})") from error
-    finally:
-        logging.enable_progress_bar()
     absent = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
     if absent:
         # transformers would fill them with random numbers.

@@ -13,6 +13,7 @@ from benchwright.adapters.lm.model import LanguageModel
 from benchwright.adapters.lm.requests import EditRequest
 from benchwright.artifacts import ArtifactStore
 from benchwright.components import Opening
+from benchwright.job import Job
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +39,11 @@ def records(editing: Path) -> list[dict[str, Any]]:
 def edit_requests(records: list[dict[str, Any]]) -> list[EditRequest]:
     """The ten requests."""
     return [EditRequest(str(r["case_id"]), r["prompt"], r["subject"], r["target_new"]) for r in records]
+
+
+@pytest.fixture
+def job(editing: Path, lm: LanguageModel, tmp_path: Path) -> Job:
+    """A cell with the peer's covariance at hand, and artifacts of its own."""
+    files = {"algorithm": {"solve.covariance.file": editing / "cov_gpt2.safetensors"}}
+    none: Any = None
+    return Job(none, none, 0, None, {"subject": lm}, {"subject": "tiny"}, files, ArtifactStore(tmp_path))

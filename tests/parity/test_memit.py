@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -17,17 +16,9 @@ from benchwright.adapters.lm.interventions.locate_then_edit.spread import patche
 from benchwright.adapters.lm.model import LanguageModel
 from benchwright.adapters.lm.patch import Patch, dense
 from benchwright.adapters.lm.requests import EditRequest
-from benchwright.artifacts import ArtifactStore
 from benchwright.job import Job
 
 GROUPS = (("{}",), ("The city of Oslo. {}", "I think you said. {}", "Therefore Arlo Finch moved. {}"))
-
-
-@pytest.fixture
-def job(editing: Path, lm: LanguageModel, tmp_path: Path) -> Job:
-    files = {"algorithm": {"solve.covariance.file": editing / "cov_gpt2.safetensors"}}
-    none: Any = None
-    return Job(none, none, 0, None, {"subject": lm}, {"subject": "tiny"}, files, ArtifactStore(tmp_path))
 
 
 def algorithm(editing: Path, name: str) -> LocateThenEdit:

@@ -14,18 +14,10 @@ from benchwright.adapters.lm.interventions.locate_then_edit.params import Locate
 from benchwright.adapters.lm.model import LanguageModel
 from benchwright.adapters.lm.patch import Patch, dense
 from benchwright.adapters.lm.requests import EditRequest
-from benchwright.artifacts import ArtifactStore
 from benchwright.job import Job
 
 TEMPLATES = ("{}", "The city of Oslo. {}", "I think you said. {}", "Therefore Arlo Finch moved. {}")
 WEIGHT = "transformer.h.1.mlp.c_proj.weight"
-
-
-@pytest.fixture
-def job(editing: Path, lm: LanguageModel, tmp_path: Path) -> Job:
-    files = {"algorithm": {"solve.covariance.file": editing / "cov_gpt2.safetensors"}}
-    none: Any = None
-    return Job(none, none, 0, None, {"subject": lm}, {"subject": "tiny"}, files, ArtifactStore(tmp_path))
 
 
 def algorithm(editing: Path, name: str, solve: dict[str, Any]) -> LocateThenEdit:
