@@ -1,4 +1,4 @@
-"""One method on one model outside of a run: what the commands of families work with."""
+"""One method on one model, or on one task, outside of a run: what the commands of families work with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .job import Job, by_block, fingerprint
 from .kinds import TaskSpec
 from .loading.library import within_reach
 from .loading.models import model_spec
-from .loading.resolve import Resolved, data_files, identity, resolve
+from .loading.resolve import Resolved, data_files, data_root, identity, resolve
 from .named import NamedSpec, named_by, names_of, weights_of
 from .plan import mismatch
 from .targets import find
@@ -73,6 +73,42 @@ def job_for(wanted: Wanted, task: TaskSpec, files: dict[str, Path]) -> tuple[Job
         artifacts=artifacts,
     )
     return job, model, method
+
+
+def job_of_task(
+    task: str,
+    method: str,
+    *,
+    specs: Sequence[Path] = (),
+    data: str | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+    threads: int = 1,
+) -> tuple[Job, Resolved, Resolved]:
+    """The cell of a task that needs no model, with the resolved specs of task and method (names or files).
+
+    Raises SpecError, UsageError, DataError.
+    """
+    library = within_reach(specs)
+    of_task = resolve(library, find(library, task, ("task",)))
+    of_method = resolve(library, find(library, method, ("method",)))
+    if problem := mismatch(of_task.spec, of_method.spec):
+        raise UsageError(f"method {of_method.name!r} cannot be run on task {of_task.name!r}: {problem}")
+    root, remedy = data_root(of_task, data), of_task.spec.data_help
+    files = {"task": data_files(of_task, root, remedy), "method": data_files(of_method, root, remedy)}
+    job = Job(
+        task=of_task.spec,
+        method=of_method.spec,
+        seed=seed,
+        limit=None,
+        models={},
+        fingerprints={},
+        files=by_block(files),
+        artifacts=ArtifactStore(artifact_root()),
+        device=device,
+        threads=threads,
+    )
+    return job, of_task, of_method
 
 
 def _named(spec: NamedSpec) -> Named:

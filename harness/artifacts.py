@@ -50,7 +50,7 @@ class ArtifactStore:
         `Job.fingerprints`, the digests of edits applied to it, the data, the parameters, the producer's version.
         `build` returns a mapping of names to arrays (stored as npz) or JSON data. A damaged artifact is built again.
         """
-        folder = self.root / kind / digest({"kind": kind, **key})
+        folder = self.root / kind / _name(kind, key)
         stored = _read(folder)
         if stored is not None:
             os.utime(folder)
@@ -58,12 +58,25 @@ class ArtifactStore:
         built = build()
         try:
             self._write(folder, key, built)
+            shutil.rmtree(self._unfinished(kind, key), ignore_errors=True)
         except OSError as error:
             # Storing saves time at the next call; this one has what it asked for.
             warnings.warn(f"artifact {kind} cannot be kept in {self.root} ({error.strerror})", stacklevel=2)
         # What was just built and what a later call reads must be the same, so both come from the disk.
         stored = _read(folder)
         return built if stored is None else stored["value"]
+
+    def scratch(self, kind: str, key: Mapping[str, Any]) -> Path:
+        """A folder for what is needed to go on making an artifact after a kill; removed when `get` has stored it.
+
+        Raises OSError when it cannot be made.
+        """
+        folder = self._unfinished(kind, key)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _unfinished(self, kind: str, key: Mapping[str, Any]) -> Path:
+        return self.root / f"{kind}.unfinished" / _name(kind, key)
 
     def _write(self, folder: Path, key: Mapping[str, Any], payload: Any) -> None:
         aside = folder.with_name(f".{folder.name}.{uuid4().hex}")
@@ -97,6 +110,10 @@ class ArtifactStore:
             shutil.rmtree(folder, ignore_errors=True)
             removed += 1
         return removed
+
+
+def _name(kind: str, key: Mapping[str, Any]) -> str:
+    return digest({"kind": kind, **key})
 
 
 def _size(file: Path) -> int:

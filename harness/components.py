@@ -34,23 +34,29 @@ class Strict(BaseModel):
 
 
 @dataclass(frozen=True)
-class _FieldMark:
+class FieldMark:
     """Metadata of a field that the engine, not pydantic, reads."""
 
     meaning: str
 
 
-NOT_IDENTITY = _FieldMark("cannot change a result")
+NOT_IDENTITY = FieldMark("cannot change a result")
 """`Annotated[str, NOT_IDENTITY]`: the field is left out of a cell's identity."""
 
-DATA_FILE = _FieldMark("data file")
+DATA_FILE = FieldMark("data file")
 """The field names a data file: resolved by the engine, and its *content* enters the identity, not its name."""
 
 DataFile = Annotated[str, Field(min_length=1), DATA_FILE]
 """A data file: below the task's data folder, or beside the spec when it starts with `./`, or absolute."""
 
+DATA_FOLDER = FieldMark("data folder")
+"""The same for a folder: the names and contents of all its files enter the identity, hidden ones aside."""
 
-SPEC_NAMES = {kind: _FieldMark(f"name of a {kind}") for kind in ("model", "method", "task")}
+DataFolder = Annotated[str, Field(min_length=1), DATA_FILE, DATA_FOLDER]
+"""A folder of data files, found like a `DataFile`."""
+
+
+SPEC_NAMES = {kind: FieldMark(f"name of a {kind}") for kind in ("model", "method", "task")}
 """Marks of fields of a source that name another spec; see `ModelName`."""
 
 ModelName = Annotated[str, Field(min_length=1), SPEC_NAMES["model"]]
@@ -61,12 +67,12 @@ TaskName = Annotated[str, Field(min_length=1), SPEC_NAMES["task"]]
 """The same for a task."""
 
 
-def marked(model: type[BaseModel], mark: _FieldMark) -> list[str]:
+def marked(model: type[BaseModel], mark: FieldMark) -> list[str]:
     """Names of the fields of `model` that carry `mark`, also where it is inside (`tuple[DataFile, ...]`)."""
     return [n for n, info in model.model_fields.items() if mark in info.metadata or _inside(info.annotation, mark)]
 
 
-def _inside(annotation: Any, mark: _FieldMark) -> bool:
+def _inside(annotation: Any, mark: FieldMark) -> bool:
     if mark in getattr(annotation, "__metadata__", ()):
         return True
     return any(_inside(argument, mark) for argument in get_args(annotation))
@@ -153,6 +159,10 @@ class Data(Component):
     group: ClassVar[str] = "data"
     yields: ClassVar[str] = ""
     """What its items are: `edit_request`, `graded_image` …"""
+
+    def offers(self) -> frozenset[str]:
+        """What a method may consume from these items, beside what the protocol offers."""
+        return frozenset()
 
     def load(self, files: Mapping[str, Path], limit: int | None) -> Any:
         """The items, in a stable order. `files` maps field names to resolved paths. Raises DataError."""

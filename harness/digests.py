@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .canonical import digest
 from .errors import DataError
 from .store import write_atomically
 
@@ -31,7 +32,14 @@ class FileDigests:
         return cls(file, known)
 
     def of(self, path: Path) -> str:
-        """Hex SHA-256 of a file's content. Raises DataError when it cannot be read."""
+        """Hex SHA-256 of a file's content, or of the names and contents of a folder's files, hidden ones aside.
+
+        Raises DataError when something cannot be read.
+        """
+        if path.is_dir():
+            inside = sorted(f.relative_to(path) for f in path.rglob("*") if f.is_file())
+            shown = [f for f in inside if not any(part.startswith(".") for part in f.parts)]
+            return digest([[f.as_posix(), self.of(path / f)] for f in shown])
         try:
             stat = path.stat()
             key = str(path.resolve())

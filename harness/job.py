@@ -99,6 +99,9 @@ class Job:
     artifacts: ArtifactStore
     finished: Mapping[str, Mapping[str, np.ndarray] | None] = field(default_factory=dict)
     """Parts of an earlier attempt, with their state."""
+    device: str = "cpu"
+    """Where it runs, `cuda:1`; a model is opened there already."""
+    threads: int = 1
     progress: Callable[[int, int], None] = lambda done, total: None
     wanted: set[str] = field(default_factory=set)
     """Names of the parts that were asked for; what an earlier attempt cut otherwise is dropped at the end."""

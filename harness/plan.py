@@ -52,6 +52,8 @@ class PlannedCell:
     seed: int
     limit: int | None
     threads: int
+    device: str
+    """Where it runs: the device of the first role's model; without one, what `--device` says."""
     identity: Mapping[str, Any]
 
     @property
@@ -73,11 +75,6 @@ class PlannedCell:
         """Digest of the identity without method, models and seed; cells of one table share it."""
         shared = {k: v for k, v in self.identity.items() if k not in ("method", "models", "seed")}
         return digest({**shared, "data": shared["data"]["task"]}, 10)
-
-    @property
-    def device(self) -> str:
-        """Where it runs: the device of the first role's model, `cpu` without one."""
-        return next((str(m.spec.device) for m in self.models.values()), "cpu")
 
     @property
     def group(self) -> str:
@@ -105,6 +102,7 @@ class PlannedCell:
             "seed": self.seed,
             "limit": self.limit,
             "threads": self.threads,
+            "device": self.device,
         }
 
 
@@ -154,9 +152,9 @@ def plan(library: Library, targets: Sequence[str], options: Options) -> Plan:
 def mismatch(task: TaskSpec, method: Any) -> str:
     """Why a method cannot be run on a task, or an empty string."""
     algorithm, protocol = method.algorithm, task.protocol
-    missing = algorithm.consumes - protocol.offers
-    if missing:
-        return f"it consumes {', '.join(sorted(missing))}, the task offers {', '.join(sorted(protocol.offers))}"
+    offers = protocol.offers | task.data.offers()
+    if missing := algorithm.consumes - offers:
+        return f"it consumes {', '.join(sorted(missing))}, the task offers {', '.join(sorted(offers)) or 'nothing'}"
     if algorithm.yields not in protocol.accepts:
         return f"it yields {algorithm.yields}, the task accepts {', '.join(sorted(protocol.accepts))}"
     return ""
@@ -233,7 +231,11 @@ class _Planner:
         threads: int,
     ) -> PlannedCell:
         models, weights = opened.specs, opened.weights
+        # Without a model, the method itself may compute on a device.
+        device = next((str(m.spec.device) for m in models.values()), self.options.device or "cpu")
         devices = {role: str(m.spec.device).partition(":")[0] for role, m in models.items()}
+        if not models and not device.startswith("cpu"):
+            devices = {"method": device.partition(":")[0]}
         data = {kind: {k: self.digests.of(f) for k, f in fs.items()} for kind, fs in files.items()}
         who: dict[str, Any] = {
             "format": FORMAT,
@@ -252,7 +254,7 @@ class _Planner:
             role: fingerprint(weights[role], identity(m.spec.source), m.spec.dtype, devices[role], threads)
             for role, m in models.items()
         }
-        return PlannedCell(task, method, models, opened.named, states, files, seed, limit, threads, who)
+        return PlannedCell(task, method, models, opened.named, states, files, seed, limit, threads, device, who)
 
 
 def explain(cells: Sequence[PlannedCell], existing: Sequence[Cell], retry_failed: bool = False) -> dict[str, str]:

@@ -146,6 +146,7 @@ class Runner:
         job = cell.job() | {"partial": str(partial.resolve()), "artifacts": str(artifact_root())}
         for spec in [*job["models"].values()][:1]:
             spec["device"] = device
+        job["device"] = device
         self.on_event(cell, {"event": "start"})
         with writable(self.folder):
             (self.folder / "logs").mkdir(exist_ok=True)

@@ -79,6 +79,8 @@ class Bench:
             files=by_block(job["files"]),
             artifacts=ArtifactStore(Path(job["artifacts"])),
             finished=finished_parts(folder),
+            device=job["device"],
+            threads=job["threads"],
             progress=lambda done, total: self.emit({"event": "progress", "done": done, "total": total}),
         )
         meter = Meter()
@@ -136,7 +138,7 @@ def _named(specs: Mapping[str, Any]) -> dict[str, Named]:
 
 
 def _device_name(job: dict[str, Any]) -> str:
-    devices = {str(spec["device"]) for spec in job["models"].values()}
+    devices = {str(spec["device"]) for spec in job["models"].values()} or {job["device"]}
     torch = sys.modules.get("torch")
     if torch is None or not any(d.startswith("cuda") for d in devices):
         return ", ".join(sorted(devices)) or "cpu"

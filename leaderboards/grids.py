@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .numbers import ARROW, counted, digits, meaning
+from .numbers import ARROW, MISSING, counted, digits, meaning, significant
 from .tables import Column, Slice, Table
 from .view import Entry, entry, lines
 
@@ -22,8 +22,23 @@ class Grid:
 
 
 def grids(table: Table) -> list[Grid]:
-    """The columns that are not among the main ones, then the slices."""
-    return _rest(table) + [_slice(part) for part in table.slices]
+    """The columns that are not among the main ones, then the slices, then the costs that the family counts."""
+    return _rest(table) + [_slice(part) for part in table.slices] + _costs(table)
+
+
+def _costs(table: Table) -> list[Grid]:
+    names = list(dict.fromkeys(name for row in table.rows for name in row.further))
+    if not names:
+        return []
+    found = tuple(
+        (name.replace("_", " "), "mean over the seeds", tuple(_cost(row.further.get(name)) for row in table.rows))
+        for name in names
+    )
+    return [Grid(counted(len(names), "further cost"), "cost", tuple(row.method for row in table.rows), found)]
+
+
+def _cost(value: float | None) -> Entry:
+    return Entry(MISSING) if value is None else Entry(significant(value), value=value)
 
 
 def _rest(table: Table) -> list[Grid]:

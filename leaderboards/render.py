@@ -61,14 +61,15 @@ def flat(leaderboard: Leaderboard) -> tuple[list[str], list[dict[str, Any]]]:
         "items",
     ]
     header += [f"{key}.{part}" for key in keys for part in _PARTS]
-    header += ["wall_s", "cpu_s", "peak_rss_mb", "source"]
+    further = dict.fromkeys(name for table in leaderboard.tables for row in table.rows for name in row.further)
+    header += ["wall_s", "cpu_s", "peak_rss_mb", *further, "source"]
     rows = []
     for table in leaderboard.tables:
         common: dict[str, Any] = {"table": table.name, "task": table.task, "models": _models(table)}
         for row in table.rows:
             found = common | {"kind": "measured", "method": row.method, "rank": row.rank}
             found |= {"status": row.status, "cause": row.cause, "seeds": row.seeds, "failed": row.failed}
-            found |= {"items": row.items, **asdict(row.cost)}
+            found |= {"items": row.items, **asdict(row.cost), **row.further}
             for column, estimate in zip(table.columns, row.estimates, strict=True):
                 found |= {f"{column.key}.{part}": getattr(estimate, part) for part in _PARTS if estimate}
             rows.append(found)
@@ -121,7 +122,7 @@ def _table_json(table: Table) -> dict[str, Any]:
                 "failed": row.failed,
                 "items": row.items,
                 "cells": list(row.cells),
-                "cost": {name: _finite(value) for name, value in asdict(row.cost).items()},
+                "cost": {name: _finite(value) for name, value in {**asdict(row.cost), **row.further}.items()},
                 "values": {key: _estimate(e) for key, e in zip(keys, row.estimates, strict=True)},
             }
             for row in table.rows

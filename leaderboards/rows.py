@@ -18,6 +18,7 @@ def row(method: str, cells: Sequence[Cell], estimates: tuple[Estimate | None, ..
     spec: Mapping[str, Any] = cells[0].meta.get("specs", {}).get("method", {})
     main = estimates[headline] if headline is not None else None
     error = (failed[0].meta.get("error") or {}) if failed else {}
+    costs = _costs([cell for cell in cells if cell.ok] or cells)
     return Row(
         method=method,
         title=str(spec.get("title") or ""),
@@ -28,17 +29,21 @@ def row(method: str, cells: Sequence[Cell], estimates: tuple[Estimate | None, ..
         failed=len(failed),
         items=main.items if main else max((e.items for e in estimates if e), default=0),
         estimates=estimates,
-        cost=_cost([cell for cell in cells if cell.ok] or cells),
+        cost=Cost(*(costs.get(name, math.nan) for name in COSTS)),
         cells=tuple(cell.id for cell in cells),
+        further={name: value for name, value in costs.items() if name not in COSTS},
     )
 
 
-def _cost(cells: Sequence[Cell]) -> Cost:
-    def mean(name: str) -> float:
-        values = [value for cell in cells if (value := (cell.meta.get("cost") or {}).get(name)) is not None]
-        return fmean(values) if values else math.nan
+COSTS = ("wall_s", "cpu_s", "peak_rss_mb")
+"""Costs that every cell has, in the order of the fields of `Cost`."""
 
-    return Cost(mean("wall_s"), mean("cpu_s"), mean("peak_rss_mb"))
+
+def _costs(cells: Sequence[Cell]) -> dict[str, float]:
+    """Mean of each cost over the cells that have it."""
+    costs = [{n: v for n, v in (cell.meta.get("cost") or {}).items() if v is not None} for cell in cells]
+    names = dict.fromkeys(name for cost in costs for name in cost)
+    return {name: fmean(cost[name] for cost in costs if name in cost) for name in names}
 
 
 def published_rows(references: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> tuple[Published, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from ..metrics import Metric
@@ -70,6 +70,8 @@ class Row:
     cost: Cost
     cells: tuple[str, ...]
     """Ids of the cells, to find the records behind a number."""
+    further: Mapping[str, float] = field(default_factory=dict)
+    """Costs that the family counts beside those (`parameters`, `edit_cpu_s`), means over the seeds."""
     rank: int | None = None
     """1 + the number of rows that are significantly better; None for rows that are not ranked."""
 

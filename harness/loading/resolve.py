@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from ..components import DATA_FILE, NOT_IDENTITY, SPEC_NAMES, marked
+from ..components import DATA_FILE, DATA_FOLDER, NOT_IDENTITY, SPEC_NAMES, FieldMark, marked
 from ..errors import DataError, Problem, SpecError, closest, unknown
 from ..kinds import AnySpec, ModelSpec, ReferenceSpec, SuiteSpec, TaskSpec
 from ..registry import registry
@@ -190,18 +190,18 @@ def _identity_value(value: Any) -> Any:
 
 def data_fields(resolved: Resolved) -> dict[Path_, str]:
     """The data files that a spec names, by the place of the field."""
-    return dict(_data_fields(resolved.spec, ()))
+    return dict(_marked_fields(resolved.spec, (), DATA_FILE))
 
 
-def _data_fields(value: Any, path: Path_, is_file: bool = False) -> Iterator[tuple[Path_, str]]:
+def _marked_fields(value: Any, path: Path_, mark: FieldMark, is_marked: bool = False) -> Iterator[tuple[Path_, str]]:
     if isinstance(value, BaseModel):
-        files = marked(type(value), DATA_FILE)
+        fields = marked(type(value), mark)
         for name in type(value).model_fields:
-            yield from _data_fields(getattr(value, name), (*path, name), name in files)
+            yield from _marked_fields(getattr(value, name), (*path, name), mark, name in fields)
     elif isinstance(value, tuple | list | dict):
         for key, child in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _data_fields(child, (*path, key), is_file)
-    elif is_file and isinstance(value, str):
+            yield from _marked_fields(child, (*path, key), mark, is_marked)
+    elif is_marked and isinstance(value, str):
         yield path, value
 
 
@@ -232,6 +232,7 @@ def data_root(task: Resolved, override: str | None) -> Path | None:
 def data_files(resolved: Resolved, root: Path | None, remedy: str) -> Mapping[str, Path]:
     """The resolved files by dotted field, all existing. Raises DataError naming field, file and `remedy`."""
     fields = data_fields(resolved)
+    folders = dict(_marked_fields(resolved.spec, (), DATA_FOLDER))
     found: dict[str, Path] = {}
     for path, name in fields.items():
         mark = resolved.tree.mark(path)
@@ -250,8 +251,8 @@ def data_files(resolved: Resolved, root: Path | None, remedy: str) -> Mapping[st
             file = root
         else:
             file = root / name
-        if not file.is_file():
-            raise DataError(f"{where}no file {file}{help_}")
+        if not (file.is_dir() if path in folders else file.is_file()):
+            raise DataError(f"{where}no {'folder' if path in folders else 'file'} {file}{help_}")
         found[dotted(path)] = file
     return found
 

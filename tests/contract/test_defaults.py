@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from benchwright.components import DATA_FILE, NOT_IDENTITY, Algorithm, DataFile, Strict, marked
-from benchwright.loading.resolve import _data_fields, identity
+from benchwright.loading.resolve import _marked_fields, identity
 from benchwright.registry import registry
 
 SNAPSHOT = Path(__file__).parents[1] / "data" / "defaults.json"
@@ -28,8 +29,7 @@ def defaults(model: type[BaseModel]) -> dict[str, Any]:
         if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
             found |= {f"{name}.{k}": v for k, v in defaults(info.annotation).items()}
         if not info.is_required():
-            default = info.get_default(call_default_factory=True, validated_data={})
-            found[name] = default.model_dump() if isinstance(default, BaseModel) else default
+            found[name] = to_jsonable_python(info.get_default(call_default_factory=True, validated_data={}))
     return found
 
 
@@ -70,7 +70,7 @@ class Sample(Algorithm):
 
 def test_data_files_are_found_wherever_they_are_and_no_name_is_identity() -> None:
     sample = Sample(type="sample", one="a", inner=Inner(files=("b", "c")), named={"k": "d"})
-    found = dict(_data_fields(sample, ()))
+    found = dict(_marked_fields(sample, (), DATA_FILE))
     assert found == {("one",): "a", ("inner", "files", 0): "b", ("inner", "files", 1): "c", ("named", "k"): "d"}
     assert not {"a", "b", "c", "d"} & set(json.dumps(identity(sample)).replace('"', " ").split())
 

@@ -157,7 +157,7 @@ def test_data_comes_from_the_hub_only_when_asked_for(folder: Path, monkeypatch: 
     (cell, *_) = cells("knowedit-zsre", model="atlas-small", data="hub")
     assert cell.files["task"]["data.file"] == folder / "benchmark" / "ZsRE" / "ZsRE-test-all.json"
     file = "benchmark/ZsRE/ZsRE-test-all.json"
-    expected = {"repo_type": "dataset", "revision": "main", "allow_patterns": [file]}
+    expected = {"repo_type": "dataset", "revision": "main", "allow_patterns": [file, f"{file}/*"]}
     assert asked == [("zjunlp/KnowEdit", expected)]
     with pytest.raises(DataError, match=f"the hub cannot be asked .OSError: no network.; download {file} elsewhere"):
         cells("knowedit-zsre", model="atlas-small", data="hub")
