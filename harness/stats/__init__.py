@@ -7,10 +7,21 @@ metric's id: equal records give equal numbers, in whatever order they were writt
 """
 
 from .intervals import Estimate, interval, intervals
-from .paired import Comparison, compare, holm, items_needed
+from .paired import Comparison, compare, compare_each, holm, items_needed
 from .resampling import value
 
-VERSION = 1
+VERSION = 2
 """Raised when the same records give other intervals or tests."""
 
-__all__ = ["VERSION", "Comparison", "Estimate", "compare", "holm", "interval", "intervals", "items_needed", "value"]
+__all__ = [
+    "VERSION",
+    "Comparison",
+    "Estimate",
+    "compare",
+    "compare_each",
+    "holm",
+    "interval",
+    "intervals",
+    "items_needed",
+    "value",
+]

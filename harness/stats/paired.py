@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, combinations
 from statistics import NormalDist
 
 import numpy as np
@@ -66,12 +66,39 @@ def compare(
     if not shared:
         raise ValueError(f"{metric.id}: no shared items")
     old, new = [by_name(s, shared) for s in old], [by_name(s, shared) for s in new]
-    cluster_of = {i: c for s in reversed(new) for i, c in zip(s.items, s.clusters, strict=True)}
-    numbers = {c: n for n, c in enumerate(sorted(set(cluster_of.values())))}
-    unit_of = {i: numbers[cluster_of[i]] for i in sorted(shared)}
+    unit_of = _units(new)
     if metric.reduce == "mean":
         return _compare_means(metric, old, new, unit_of, alpha)
-    return _compare_by_bootstrap(metric, old, new, unit_of, alpha, resamples)
+    return _by_bootstrap(
+        metric, old, new, unit_of, alpha, lambda: _change(*_drawn(metric, (old, new), unit_of, resamples))
+    )
+
+
+def compare_each(
+    metric: Metric,
+    samples: Mapping[str, Sequence[Sample]],
+    *,
+    alpha: float = 0.01,
+    resamples: int = PAIRED_RESAMPLES,
+) -> Iterator[tuple[str, str, Comparison]]:
+    """`compare` of every two of `samples` that share an item, the first as `old`.
+
+    Where all have the same items, the bootstrap's draws are made once and each metric is computed once for each of
+    them: the same numbers, but for n rivals n evaluations instead of n².
+    """
+    named = {name: [by_name(s) for s in seeds] for name, seeds in samples.items()}
+    over = {tuple((s.items, s.clusters) for s in seeds) for seeds in named.values()}
+    if metric.reduce == "mean" or len(over) > 1:
+        for one, other in combinations(samples, 2):
+            if {i for s in samples[one] for i in s.items} & {i for s in samples[other] for i in s.items}:
+                yield one, other, compare(metric, samples[one], samples[other], alpha=alpha, resamples=resamples)
+        return
+    sides = list(named.values())
+    unit_of = _units(sides[0]) if sides else {}
+    drawn = dict(zip(named, _drawn(metric, sides, unit_of, resamples), strict=True)) if len(sides) > 1 else {}
+    for one, other in combinations(named, 2):
+        change = _change(drawn[one], drawn[other])
+        yield one, other, _by_bootstrap(metric, named[one], named[other], unit_of, alpha, lambda c=change: c)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -126,14 +153,35 @@ def _compare_means(
     return Comparison(gain, low, p_worse, p_better, test, n, clusters, spread)
 
 
-def _compare_by_bootstrap(
+def _units(seeds: Sequence[Sample]) -> dict[str, int]:
+    """Number of each item's cluster; items and clusters in the order of their names."""
+    cluster_of = {i: c for s in reversed(seeds) for i, c in zip(s.items, s.clusters, strict=True)}
+    numbers = {c: n for n, c in enumerate(sorted(set(cluster_of.values())))}
+    return {i: numbers[cluster_of[i]] for i in sorted(cluster_of)}
+
+
+def _drawn(metric: Metric, sides: Sequence[Sequence[Sample]], unit_of: dict[str, int], resamples: int) -> list[Array]:
+    """The metric of each side, mean over its seeds, in the same resamples of clusters; each of shape (resamples,)."""
+    samples = [s for side in sides for s in side]
+    units = [np.array([unit_of[i] for i in s.items]) for s in samples]
+    ends = list(accumulate(len(side) for side in sides))
+    found: list[list[Array]] = [[] for _ in sides]
+    for counts in draws(max(map(len, samples)), len(set(unit_of.values())), resamples, _rng(metric)):
+        values = resampled(metric, samples, [counts[:, u] for u in units])
+        for of_side, side, end in zip(found, sides, ends, strict=True):
+            of_side.append(values[:, end - len(side) : end].mean(axis=1))
+    return [np.concatenate(parts) for parts in found]
+
+
+def _by_bootstrap(
     metric: Metric,
     old: Sequence[Sample],
     new: Sequence[Sample],
     unit_of: dict[str, int],
     alpha: float,
-    resamples: int,
+    change: Callable[[], Array],
 ) -> Comparison:
+    """`change` gives what resamples of the clusters change, new − old."""
     before, after = _observations(metric, old), _observations(metric, new)
     changed = {unit for item, unit in unit_of.items() if before[item] != after[item]}
     n, clusters, sign = len(unit_of), len(set(unit_of.values())), _sign(metric)
@@ -143,15 +191,9 @@ def _compare_by_bootstrap(
     none = Comparison(gain, math.nan, 1.0, 1.0, "bootstrap", n, clusters, math.nan)
     if clusters < 2:
         return none
-    samples = [*old, *new]
-    units = [np.array([unit_of[i] for i in s.items]) for s in samples]
-    found = []
-    for counts in draws(max(map(len, samples)), clusters, resamples, _rng(metric)):
-        values = resampled(metric, samples, [counts[:, u] for u in units])
-        found.append(sign * _change(values[:, : len(old)].mean(axis=1), values[:, len(old) :].mean(axis=1)))
-    gains = np.concatenate(found)
-    gains = gains[np.isfinite(gains)]
-    if 2 * len(gains) < resamples:
+    drawn = sign * change()
+    gains = drawn[np.isfinite(drawn)]
+    if 2 * len(gains) < len(drawn):
         return none
     # With few changed units the bootstrap is too sure of itself: where all of five got worse, only 0.7 % of
     # the resamples draw none of them. No sign test of k units goes below 2^-k, so neither does this one.

@@ -9,16 +9,18 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from benchwright.errors import RunError
 from benchwright.leaderboards import build
 from benchwright.leaderboards.differences import differences
 from benchwright.leaderboards.numbers import digits, number, significant
+from benchwright.leaderboards.rank import ranks
 from benchwright.leaderboards.render import to_csv, to_html, to_json, to_markdown, to_rich, write_all
 from benchwright.metrics import Metric
 from benchwright.stats import Estimate, interval
-from benchwright.store import read_cells
+from benchwright.store import Sample, read_cells
 
 HALF = [1.0, 0.0] * 20
 ONES = [1.0] * 40
@@ -170,6 +172,37 @@ def test_seeds_are_one_row(new_run):
     assert (found.seeds, found.failed, found.items, len(found.cells)) == (2, 0, 40, 2)
     assert dataclasses.astuple(found.cost) == (2.0, 2.0, 200.0)
     assert "40 · 2 seeds" in to_markdown(build([run.path]))
+
+
+def test_many_methods_can_still_be_ranked_by_a_bootstrap():
+    """Twelve of them make 132 tests: the finest p-value must be below what the correction asks of the smallest."""
+    metric = Metric(
+        "f1", "F1", "higher", "d", "s", ("label", "predicted"), "class_score", {"classes": 2, "score": "f1", "of": 1}
+    )
+    label = np.arange(80) % 2
+    samples = {}
+    for n in range(12):
+        wrong = np.arange(80) < (0 if n == 0 else 30 + n % 3)
+        columns = {"label": label.astype(float), "predicted": np.where(wrong, 1 - label, label).astype(float)}
+        items = tuple(f"i{i:02d}" for i in range(80))
+        samples[f"m{n:02d}"] = [Sample(items, items, columns)]
+    found = ranks(metric, samples)
+    assert found["m00"] == 1
+    assert min(rank for name, rank in found.items() if name != "m00") == 2
+
+
+def test_costs_of_a_family_s_own_are_shown_and_written(new_run):
+    run = new_run()
+    run.cell("net", {"exact": ONES}, cost={"wall_s": 1.0, "cpu_s": 2.0, "parameters": 79763.0})
+    run.cell("rome", {"exact": HALF}, cost={"wall_s": 1.0, "cpu_s": 2.0})
+    board = build([run.path])
+    text = to_markdown(board)
+    assert "1 further cost" in text
+    assert "| parameters | 79763 | – |" in text
+    assert "parameters" in to_csv(board).splitlines()[0]
+    by_method = {r["method"]: r["cost"] for r in json.loads(to_json(board))["tables"][0]["rows"]}
+    assert by_method["net"]["parameters"] == 79763
+    assert "parameters" not in by_method["rome"]
 
 
 def test_failed_cells_are_shown_as_failed(new_run, read_page):

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchwright.metrics import Array, Columns, Metric, register_reducer
-from benchwright.stats import Comparison, compare, holm, interval, items_needed, resampling
+from benchwright.stats import Comparison, compare, compare_each, holm, interval, items_needed, resampling
 from benchwright.stats.paired import FLIPS
 from benchwright.store import Sample
 
@@ -188,6 +188,28 @@ def test_bootstrap_keeps_its_level_and_sees_a_loss(loss: float, least: float, mo
     new = np.where(old, ~(down | hurt), up)
     alarms = [compare(RATIO, [hits(a)], [hits(b)]).p_worse < 0.05 for a, b in zip(old, new, strict=True)]
     assert least <= np.mean(alarms) <= most
+
+
+@pytest.mark.parametrize("tested", [RATIO, metric(columns=("hit",))], ids=["bootstrap", "mean"])
+def test_comparing_each_with_each_gives_the_numbers_of_each_pair(tested: Metric) -> None:
+    """Draws shared by all rivals are those that each pair would make; also for two seeds, and other items."""
+    rng = np.random.default_rng(4)
+    rivals = {name: [shuffled(hits(rng.random(40) < p)) for _ in range(n)] for name, p, n in RIVALS}
+    for samples in (rivals, {**rivals, "few": [hits(rng.random(30))]}):
+        found = {(one, other): result for one, other, result in compare_each(tested, samples, resamples=500)}
+        assert len(found) == len(samples) * (len(samples) - 1) / 2
+        for (one, other), result in found.items():
+            assert result == compare(tested, samples[one], samples[other], resamples=500)
+
+
+RIVALS = (("a", 0.3, 1), ("b", 0.5, 2), ("c", 0.9, 1))
+
+
+def test_rivals_without_a_shared_item_are_not_compared() -> None:
+    other = sample({"hit": np.ones(2), "size": np.ones(2)})
+    other = Sample(("x", "y"), ("x", "y"), other.columns)
+    assert not list(compare_each(RATIO, {"a": [hits([1.0, 0.0])], "b": [other]}))
+    assert not list(compare_each(RATIO, {"a": [hits([1.0, 0.0])]}))
 
 
 # seeds and alignment

@@ -81,6 +81,15 @@ def test_arrays_come_back_bit_for_bit_and_damage_is_noticed(tmp_path: Path) -> N
     np.testing.assert_array_equal(store.get("cov", {"n": 1}, dict)["c"], value["c"])
 
 
+def test_what_is_unfinished_outlives_a_kill_and_is_removed_when_it_is_stored(tmp_path: Path) -> None:
+    store, key = ArtifactStore(tmp_path), {"epochs": 9}
+    (store.scratch("network", key) / "epoch").write_text("3", encoding="utf-8")
+    assert (store.scratch("network", key) / "epoch").read_text(encoding="utf-8") == "3"
+    assert not list(store.scratch("network", {"epochs": 8}).iterdir())
+    store.get("network", key, lambda: [1])
+    assert not list(store.scratch("network", key).iterdir())
+
+
 def test_pruning_removes_the_least_recently_used(tmp_path: Path) -> None:
     import os
 
