@@ -6,10 +6,13 @@ weighted by class. Each has its own name here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
 
 from ...metrics import Metric
+
+if TYPE_CHECKING:
+    from .params import Grade
 
 SKLEARN = "scikit-learn user guide, Classification metrics"
 ECE_BINS = 15
@@ -20,15 +23,20 @@ def probability_column(name: str) -> str:
     return f"p.{name}"
 
 
-def grading_metrics(classes: Sequence[str], reject: str | None, by: str | None) -> tuple[Metric, ...]:
-    """All metrics for these classes; `reject` and `by` add those of one class and of one group column."""
+def grading_metrics(protocol: Grade) -> tuple[Metric, ...]:
+    """All metrics of a protocol; its `reject`, `by`, `sweep` and `localisation` add to those of its classes."""
+    classes, reject = protocol.classes, protocol.reject
     columns = ("label", *map(probability_column, classes))
-    found = [*_of_classes(len(classes)), *_of_probabilities(columns)]
+    found = [*_of_classes(len(classes)), _cost(protocol), *_of_probabilities(columns)]
     for index, name in enumerate(classes):
         found += _per_class(name, index, len(classes), columns)
     if reject is not None:
-        found += _binary(classes.index(reject), reject, len(classes), columns)
-    if by is not None:
+        found += _binary(classes.index(reject), reject, len(classes))
+    if protocol.sweep:
+        found += _of_sweep()
+    if protocol.localisation:
+        found.append(LOCALISATION)
+    for by in protocol.by:
         found += [
             Metric(
                 f"accuracy_by_{by}",
@@ -177,7 +185,55 @@ def _per_class(name: str, index: int, k: int, columns: tuple[str, ...]) -> Itera
         )
 
 
-def _binary(index: int, name: str, k: int, columns: tuple[str, ...]) -> Iterator[Metric]:
+def _cost(protocol: Grade) -> Metric:
+    k = len(protocol.classes)
+    costs = protocol.costs or tuple(tuple(abs(i - j) / (k - 1) for j in range(k)) for i in range(k))
+    said = "as the task states them" if protocol.costs else "steps between the classes / their greatest number"
+    return Metric(
+        "expected_cost",
+        "cost of errors",
+        "lower",
+        f"mean cost of the decisions, {said}",
+        "Elkan 2001, The Foundations of Cost-Sensitive Learning",
+        ("label", "predicted"),
+        "expected_cost",
+        {"costs": [list(row) for row in costs]},
+        unit="score",
+    )
+
+
+SWEEP = "benchwright, docs/iqa.md, Robustness"
+LOCALISATION = Metric(
+    "localisation_auc",
+    "localisation AUC",
+    "higher",
+    "how well the saliency of the worst class tells pixels of quality below ½ from the others, per image",
+    "Selvaraju et al. 2017 (Grad-CAM); docs/iqa.md, Localisation",
+)
+"""Left out for images with fewer than 1 % of either kind of pixel, and for methods without saliency."""
+
+
+def _of_sweep() -> Iterator[Metric]:
+    yield Metric(
+        "robustness",
+        "robustness",
+        "higher",
+        "accuracy over eyes whose pictures get worse along one axis at a time",
+        SWEEP,
+        ("sweep_correct",),
+    )
+    for column, definition in (
+        ("sweep_correct", "accuracy at each step of each axis"),
+        ("sweep_label", "mean class index by the physics of the degradation"),
+        ("sweep_predicted", "mean class index that the method gives"),
+    ):
+        better: Literal["higher", "none"] = "higher" if column == "sweep_correct" else "none"
+        unit: Literal["fraction", "score"] = "fraction" if column == "sweep_correct" else "score"
+        title = column.replace("_", ": ")
+        yield Metric(f"{column}_by_step", title, better, definition, SWEEP, (column,), by="sweep", unit=unit)
+
+
+def _binary(index: int, name: str, k: int) -> Iterator[Metric]:
     yield _score(
         f"binary_{name.lower()}.accuracy",
         f"{name} or not: accuracy",
@@ -186,3 +242,18 @@ def _binary(index: int, name: str, k: int, columns: tuple[str, ...]) -> Iterator
         classes=k,
         of=index,
     )
+
+
+def _rating(id_: str, title: str, better: Literal["higher", "lower"], definition: str, source: str) -> Metric:
+    return Metric(id_, title, better, definition, source, ("label", "predicted"), id_, unit="score")
+
+
+RATING = (
+    _rating(
+        "spearman", "SRCC", "higher", "rank correlation of scores and ratings, mid-ranks for ties", "Spearman 1904"
+    ),
+    _rating("pearson", "PLCC", "higher", "correlation of scores and ratings, without a fitted curve", "Pearson 1895"),
+    _rating("rmse", "RMSE", "lower", "root of the mean squared difference, in units of the rating", "VQEG 2003"),
+    _rating("mae", "MAE", "lower", "mean absolute difference, in units of the rating", "VQEG 2003"),
+)
+"""Metrics of scores against ratings."""

@@ -1,7 +1,8 @@
-"""The protocol: ask the method for probabilities once, record label, decision and probabilities of each image."""
+"""The protocols: ask the method once for all images, record its answer for each beside the label."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
@@ -9,65 +10,140 @@ import numpy as np
 
 from ...errors import DataError
 from ...job import Job, Part
-from .data import Grading
-from .metrics import probability_column
+from .exhibits import confusion, examples, reliability, robustness
+from .items import Answers, Grading, Images, KnowsQuality
+from .labels import SUM_TOLERANCE
+from .localisation import localisation_auc
+from .metrics import LOCALISATION, probability_column
 from .params import Grade
 
-SUM_TOLERANCE = 1e-6
-"""Rows whose probabilities differ from one by more than this are counted."""
+MOST_WARNINGS = 5
+"""Of one kind; the rest is counted."""
 
 
 @runtime_checkable
-class Predicts(Protocol):
-    """What an algorithm that yields `predictions` does."""
+class Answering(Protocol):
+    """What an algorithm that yields `predictions` or `ratings` does."""
 
-    def predict(self, grading: Grading, classes: tuple[str, ...], job: Job) -> dict[str, np.ndarray]:
-        """Probabilities of shape (classes,) by image name; images may be missing. Raises DataError."""
+    def answers(self, grading: Grading, classes: tuple[str, ...], job: Job) -> Answers:
+        """Probabilities (or a score, where there are no classes) for the images of `test` and `sweep`.
+
+        Raises DataError.
+        """
         ...
 
 
 def grade(protocol: Grade, job: Job) -> Iterator[Part]:
-    """Run one cell, in one part: predictions are cheap to read, and learners commit their own checkpoints."""
+    """Run one cell, in one part: learners keep what they have learned so far in the artifacts."""
     grading: Grading = job.items()
-    images, classes = grading.test, protocol.classes
-    for split in (images, grading.train):
-        if split is not None and split.labels.max() >= len(classes):
-            raise DataError(
-                f"label {split.labels.max()} found; the task has {len(classes)} classes ({', '.join(classes)})"
-            )
-    if protocol.by is not None and protocol.by not in images.groups[0]:
-        known = ", ".join(images.groups[0]) or "none"
-        raise DataError(f"`by: {protocol.by}` is not among the data's group_columns ({known})")
-    for name, _ in job.chunks([images], 1):
-        algorithm = job.method.algorithm
-        assert isinstance(algorithm, Predicts)
-        predictions = algorithm.predict(grading, classes, job)
-        part = Part(name, facts=dict(grading.facts))
+    classes = protocol.classes
+    _check(protocol, grading)
+    for name, _ in job.chunks([grading.test], 1):
+        answers = _answers(grading, classes, job)
+        part = _part(name, grading, answers, job)
         sums, ties = [], 0
-        for image, label, patient, groups in zip(
-            images.names, images.labels, images.patients, images.groups, strict=True
-        ):
-            p = predictions.get(image)
-            if p is None:
-                part.items.append({"item": image, "cluster": patient, "skipped": "no prediction for this image"})
-                continue
-            part.items.append({"item": image, "cluster": patient, **groups})
-            predicted = int(np.argmax(p))
+        for place, p in _answered(part, grading.test, answers):
+            image, label, predicted = grading.test.names[place], int(grading.test.labels[place]), int(np.argmax(p))
             sums.append(float(p.sum()))
             ties += int((p == p.max()).sum() > 1)
             part.record(image, "correct", predicted == label)
-            part.record(image, "label", int(label))
+            part.record(image, "label", label)
             part.record(image, "predicted", predicted)
             for class_, value in zip(classes, p, strict=True):
                 part.record(image, probability_column(class_), value)
-        if not sums:
-            raise DataError("the method predicts none of the task's images; are the image names those of the labels?")
         part.facts |= {
             "n_rows_prob_sum_ne_1": sum(abs(s - 1) > SUM_TOLERANCE for s in sums),
             "prob_sum_min": min(sums),
             "prob_sum_max": max(sums),
             "n_argmax_ties": ties,
         }
-        if unknown := len(set(predictions) - set(images.names)) if job.limit is None else 0:
-            part.warnings.append(f"{unknown} predictions are for images that the task does not have")
+        for place, p in _answered(part, grading.sweep, answers, needed=False):
+            image, label, predicted = grading.sweep.names[place], int(grading.sweep.labels[place]), int(np.argmax(p))
+            part.record(image, "sweep_correct", predicted == label)
+            part.record(image, "sweep_label", label)
+            part.record(image, "sweep_predicted", predicted)
+        _locate(part, grading.test, answers)
+        part.exhibits |= confusion(part, classes) | reliability(part, classes) | robustness(grading.sweep, answers)
+        part.exhibits |= examples(grading.test, classes, answers)
         yield part
+
+
+def rate(job: Job) -> Iterator[Part]:
+    """The same for scores."""
+    grading: Grading = job.items()
+    for name, _ in job.chunks([grading.test], 1):
+        answers = _answers(grading, (), job)
+        part = _part(name, grading, answers, job)
+        for place, score in _answered(part, grading.test, answers):
+            part.record(grading.test.names[place], "label", float(grading.test.labels[place]))
+            part.record(grading.test.names[place], "predicted", float(score[0]))
+        yield part
+
+
+def _answers(grading: Grading, classes: tuple[str, ...], job: Job) -> Answers:
+    algorithm = job.method.algorithm
+    assert isinstance(algorithm, Answering)
+    return algorithm.answers(grading, classes, job)
+
+
+def _check(protocol: Grade, grading: Grading) -> None:
+    """Raises DataError where data and protocol do not fit."""
+    classes = protocol.classes
+    for split in (grading.test, grading.train, grading.validation, grading.sweep):
+        if split and split.labels.max() >= len(classes):
+            raise DataError(
+                f"label {split.labels.max()} found; the task has {len(classes)} classes ({', '.join(classes)})"
+            )
+    for by in protocol.by:
+        if by not in grading.test.groups[0]:
+            known = ", ".join(grading.test.groups[0]) or "none"
+            raise DataError(f"`by: {by}` is not among the attributes of the images ({known})")
+    if protocol.sweep and not grading.sweep:
+        raise DataError("`sweep: true`, but the data has no sweep")
+
+
+def _part(name: str, grading: Grading, answers: Answers, job: Job) -> Part:
+    part = Part(name, facts=dict(grading.facts), cost=dict(answers.cost), exhibits=dict(answers.exhibits))
+    splits = (grading.test, grading.train, grading.validation)
+    for problems in (answers.problems, *(split.problems for split in splits if split is not None)):
+        part.warnings += problems[:MOST_WARNINGS]
+        if more := len(problems) - MOST_WARNINGS:
+            part.warnings += [f"… and {more} more like these"] if more > 0 else []
+    for image, reason in grading.test.left_out.items():
+        part.items.append({"item": image, "skipped": reason})
+    unknown = set(answers.values) - {*grading.test.names, *grading.test.left_out, *grading.sweep.names}
+    if unknown and job.limit is None:
+        part.warnings.append(f"{len(unknown)} predictions are for images that the task does not have")
+    return part
+
+
+def _answered(part: Part, images: Images, answers: Answers, needed: bool = True) -> Iterator[tuple[int, np.ndarray]]:
+    """Places and answers of the images that have one; all are added to the items. Raises DataError when none has."""
+    reasons: Counter[str] = Counter()
+    found = 0
+    for place, image in enumerate(images.names):
+        row = {"item": image, "cluster": images.patients[place]}
+        if (p := answers.values.get(image)) is None:
+            part.items.append({**row, "skipped": "no prediction for this image"})
+            reasons["missing"] += 1
+            continue
+        part.items.append({**row, **images.groups[place]})
+        found += 1
+        yield place, p
+    if needed and not found:
+        raise DataError("the method predicts none of the task's images; are the image names those of the labels?")
+    if reasons:
+        part.warnings.append(
+            f"{reasons['missing']} of {len(images)} images have no prediction; scores are of the others"
+        )
+
+
+def _locate(part: Part, images: Images, answers: Answers) -> None:
+    pictures = dict(zip(images.names, images.pictures or (), strict=False))
+    for image, saliency in answers.saliency.items():
+        picture = pictures[image]
+        if isinstance(picture, KnowsQuality):
+            _, fov = picture.read(len(saliency))
+            auc = localisation_auc(saliency, picture.quality(len(saliency)), fov)
+            if auc is not None:
+                part.record(image, LOCALISATION.id, auc)

@@ -1,4 +1,4 @@
-"""`benchwright worlds`: train the models of the embedded worlds anew, and ask one what it knows."""
+"""`benchwright worlds`: train the models of the embedded worlds anew, ask one what it knows, write images of one."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from ...errors import UsageError, unknown
 if TYPE_CHECKING:
     from .knowledge.training import Progress, Recipe
 
-app = typer.Typer(help="The embedded worlds: train a model on one, score one.", no_args_is_help=True)
+app = typer.Typer(help="The embedded worlds: train a model, score one, write images.", no_args_is_help=True)
 COMMANDS: dict[str, typer.Typer] = {"worlds": app}
 
 _WORLDS = ("knowledge",)
+_IMAGE_WORLDS = ("fundus",)
 _EVERY = 200
 """Steps between two lines of progress."""
 
@@ -34,10 +35,7 @@ def train(
     """Train a model from scratch on the CPU, score it, write a model folder with world.json and card.json."""
     if world not in _WORLDS:
         raise UsageError(unknown("world", world, _WORLDS))
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out}: not a folder")
-    if out.is_dir() and any(out.iterdir()) and not force:
-        raise UsageError(f"{out}: not empty; choose another folder, or write into it with --force")
+    _check_folder(out, force)
     chosen = _recipe(recipe, seed)
 
     import torch
@@ -92,6 +90,36 @@ def score_command(
     opened, tokenizer = open_model(folder)
     scores = score(opened, tokenizer, world, sample)
     typer.echo(json.dumps(scores) if as_json else _table(scores))
+
+
+@app.command()
+def images(
+    world: Annotated[str, typer.Argument(help=f"Which world: {', '.join(_IMAGE_WORLDS)}.")],
+    out: Annotated[Path, typer.Option(help="Folder for images/, quality/ and labels.csv.")],
+    number: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+    size: Annotated[int, typer.Option(help="Side in pixels, 64 to 512.")] = 128,
+    seed: Annotated[int, typer.Option(min=0, help="Of the world.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
+) -> None:
+    """Write synthetic photographs with their quality: PNG files, maps of quality, a table of labels."""
+    if world not in _IMAGE_WORLDS:
+        raise UsageError(unknown("world of images", world, _IMAGE_WORLDS))
+    _check_folder(out, force)
+
+    from .fundus import GRADES
+    from .fundus.folder import LABELS, write
+
+    counts = write(out, number, size, seed)
+    typer.echo(", ".join(f"{grade} {count}" for grade, count in zip(GRADES, counts, strict=True)))
+    typer.echo(f"{out}: written; its labels are in {out / LABELS}", err=True)
+
+
+def _check_folder(out: Path, force: bool) -> None:
+    """Raises UsageError for what is no folder, and for one that is not empty unless it is forced."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: not a folder")
+    if out.is_dir() and any(out.iterdir()) and not force:
+        raise UsageError(f"{out}: not empty; choose another folder, or write into it with --force")
 
 
 def _recipe(name: str, seed: int) -> Recipe:

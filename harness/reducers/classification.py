@@ -84,6 +84,14 @@ def binary_accuracy(columns: Columns, weights: Array, *, classes: int, of: int) 
     return 1 - wrong / counts.sum(axis=(1, 2))
 
 
+@register_reducer("expected_cost")
+def expected_cost(columns: Columns, weights: Array, *, costs: list[list[float]]) -> Array:
+    """Mean cost of the decisions; `costs[true][predicted]` (Elkan 2001)."""
+    counts = confusion(columns, weights, len(costs))
+    mean: Array = (counts * np.asarray(costs)).sum(axis=(1, 2)) / counts.sum(axis=(1, 2))
+    return mean
+
+
 @register_reducer("kappa")
 def kappa(
     columns: Columns,

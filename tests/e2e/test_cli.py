@@ -157,20 +157,24 @@ def test_bad_tables_are_named(cli: Cli, folder: Path) -> None:
     bad = {
         "2.5": (
             [good[0], "1150_left.jpeg,2.5,0,0"],
-            "predictions_careful.csv:2: Good: got '2.5'; expected a probability",
+            "predictions_careful.csv:2: image '1150_left.jpeg': Good is '2.5'; expected a probability",
         ),
         "header": (["image,Good,Usabel,Reject", *good[1:]], "no column 'Usable'; did you mean 'Usabel'?"),
-        "again": ([*good, good[1]], f"predictions_careful.csv:{len(good) + 1}: image '1150_left.jpeg' again"),
         "others": ([good[0], "x_left.jpeg,1,0,0"], "predicts none of the task's images"),
     }
     for lines, message in bad.values():
         predictions.write_text("\n".join(lines) + "\n", encoding="utf-8")
         assert message in cli("run", "t", "quickstart-careful", "--out", "r", expect=1).stderr
-    # A prediction that is missing is counted, and the others are scored.
-    predictions.write_text("\n".join(good[:-1]) + "\n", encoding="utf-8")
+    # A prediction that is missing or unusable is counted, and the others are scored.
+    predictions.write_text("\n".join([*good[:-1], "1150_left.jpeg,0,0,1"]) + "\n", encoding="utf-8")
     cli("run", "t", "quickstart-careful", "--out", "r2")
     cells = [json.loads(f.read_text(encoding="utf-8")) for f in folder.glob("r2/cells/*/cell.json")]
-    assert {"no prediction for this image": 1} in [c["skipped"] for c in cells]
+    (careful,) = [c for c in cells if c["method"] == "quickstart-careful"]
+    assert careful["skipped"] == {"no prediction for this image": 2}
+    assert (
+        f"predictions_careful.csv:{len(good)}: image '1150_left.jpeg' again, with other values"
+        in careful["warnings"][0]
+    )
 
 
 def test_a_folder_that_cannot_be_written(cli: Cli, folder: Path) -> None:

@@ -75,7 +75,6 @@ def test_every_number_of_the_fixture_to_1e_9(cell: Cell, expected: dict[str, Any
 def test_counts_of_the_fixture(cell: Cell, expected: dict[str, Any]) -> None:
     mcf, facts = expected["mcf_net"], cell.meta["facts"]
     assert facts["label_counts"] == {k: expected["label_counts"][k] for k in ("test", "train")}
-    assert facts["patients_in_both_splits"] == expected["label_counts"]["patients_overlap"]
     assert facts["n_rows_prob_sum_ne_1"] == mcf["n_rows_prob_sum_ne_1"]
     assert facts["n_argmax_ties"] == mcf["n_argmax_ties"]
     assert facts["prob_sum_min"] == pytest.approx(mcf["prob_sum_min"], abs=1e-12)

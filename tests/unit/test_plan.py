@@ -142,6 +142,62 @@ def test_shards_split_whole_groups(folder: Path) -> None:
             shard(found, text)
 
 
+def test_without_a_model_the_method_runs_on_the_device_asked_for(folder: Path) -> None:
+    """All rows of a table alike, so that they stay comparable; on a CPU the identity says nothing of it."""
+    plain, on_gpu = cells("fundus", seeds=(0,)), cells("fundus", seeds=(0,), device="cuda:1")
+    assert {c.device for c in plain} == {"cpu"}
+    assert {c.device for c in on_gpu} == {c.job()["device"] for c in on_gpu} == {"cuda:1"}
+    assert {json.dumps(c.identity["device"]) for c in plain} == {"{}"}
+    assert {c.identity["device"]["method"] for c in on_gpu} == {"cuda"}
+    assert len({c.comparable for c in on_gpu}) == 1
+
+
+def test_what_data_offer_depends_on_the_files_they_name(folder: Path) -> None:
+    for name in ("labels.csv", "more.csv"):
+        (folder / name).write_text("image,quality\na,0\n", encoding="utf-8")
+    (folder / "pictures").mkdir()
+
+    def problem(data: str, of_method: str) -> str:
+        named = f"data: {{type: graded_images, labels: labels.csv{data}}}"
+        text = f"kind: task\nname: mine\n{named}\nprotocol: {{type: grade}}\n"
+        (folder / "mine.yaml").write_text(text, encoding="utf-8")
+        try:
+            cells("mine.yaml", of_method, data=str(folder))
+        except UsageError as error:
+            return str(error)
+        return ""
+
+    assert "consumes train_labels, the task offers nothing" in problem("", "majority-class")
+    assert problem(", train: more.csv", "majority-class") == ""
+    assert "consumes images, train_images, the task offers train_labels" in problem(", train: more.csv", "tiny-rgb")
+    assert problem(", train: more.csv, images: pictures", "tiny-rgb") == ""
+    with pytest.raises(DataError, match=r"no folder .*pitures"):
+        problem(", train: more.csv, images: pitures", "tiny-rgb")
+
+
+def test_a_folder_of_data_is_known_by_its_files(folder: Path) -> None:
+    (folder / "pictures").mkdir()
+    for name in ("labels.csv", "more.csv"):
+        (folder / name).write_text("image,quality\na,0\n", encoding="utf-8")
+    task = (
+        "kind: task\nname: mine\ndata: {type: graded_images, labels: labels.csv, train: more.csv, images: pictures}\n"
+    )
+    (folder / "mine.yaml").write_text(task + "protocol: {type: grade}\n", encoding="utf-8")
+
+    def of_folder() -> str:
+        (cell,) = cells("mine.yaml", "majority-class", data=str(folder))
+        return str(cell.identity["data"]["task"]["data.images"])
+
+    (folder / "pictures" / "a.png").write_bytes(b"1")
+    first = of_folder()
+    (folder / "pictures" / ".DS_Store").write_bytes(b"x")
+    assert of_folder() == first
+    (folder / "pictures" / "a.png").write_bytes(b"22")
+    second = of_folder()
+    (folder / "pictures" / "a.png").rename(folder / "pictures" / "b.png")
+    assert len({first, second, of_folder()}) == 3
+
+
 def test_data_comes_from_the_hub_only_when_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn import metrics as sk
 
-from benchwright.adapters.iqa.metrics import grading_metrics
+from benchwright.adapters.iqa.params import Grade, Rate
 from benchwright.errors import BenchwrightError
 from benchwright.metrics import Metric, reducer
 
 K, N = 3, 400
+METRICS = (*Grade(type="grade").metrics(), *Rate(type="rate").metrics())
 CLASSES = ("Good", "Usable", "Reject")
 
 
@@ -59,12 +61,12 @@ SKLEARN: dict[str, Callable[[dict[str, np.ndarray], np.ndarray], Any]] = {
 @pytest.mark.parametrize("name", SKLEARN)
 def test_equal_to_scikit_learn_under_weights(name: str) -> None:
     columns, weights = draw()
-    metric = {m.id: m for m in grading_metrics(CLASSES, "Reject", None)}[name]
+    metric = {m.id: m for m in METRICS}[name]
     found = metric.value(columns, weights)
     np.testing.assert_allclose(found, [SKLEARN[name](columns, w) for w in weights], atol=1e-12)
 
 
-@pytest.mark.parametrize("metric", grading_metrics(CLASSES, "Reject", None), ids=lambda m: m.id)
+@pytest.mark.parametrize("metric", METRICS, ids=lambda m: m.id)
 def test_a_weight_is_a_repetition_and_order_does_not_matter(metric: Metric) -> None:
     columns, weights = draw(1)
     repeated = np.repeat(np.arange(N), weights[0].astype(int))
@@ -75,9 +77,26 @@ def test_a_weight_is_a_repetition_and_order_does_not_matter(metric: Metric) -> N
 
 def test_a_metric_does_not_depend_on_the_other_samples() -> None:
     columns, weights = draw(2)
-    for metric in grading_metrics(CLASSES, "Reject", None):
+    for metric in METRICS:
         alone = np.concatenate([metric.value(columns, w[None]) for w in weights])
         np.testing.assert_allclose(metric.value(columns, weights), alone, rtol=1e-12)
+
+
+def test_correlations_are_scipy_s_and_have_no_value_without_spread() -> None:
+    columns, weights = draw(3)
+    columns["predicted"] = np.round(columns["p.Good"] + 0.1 * columns["label"], 1)  # many ties
+    for row in weights:
+        repeated = {k: np.repeat(v, row.astype(int)) for k, v in columns.items()}
+        x, y = repeated["label"], repeated["predicted"]
+        expected = {"pearson": stats.pearsonr(x, y)[0], "spearman": stats.spearmanr(x, y)[0]}
+        expected |= {"rmse": np.sqrt(((x - y) ** 2).mean()), "mae": np.abs(x - y).mean()}
+        for name, value in expected.items():
+            assert reducer(name)({"label": columns["label"], "predicted": columns["predicted"]}, row[None])[
+                0
+            ] == pytest.approx(value, rel=1e-12)
+    flat = {"label": np.arange(4.0), "predicted": np.full(4, 0.1)}
+    for name in ("pearson", "spearman"):
+        assert np.isnan(reducer(name)(flat, np.ones((1, 4)))[0])
 
 
 def test_edges() -> None:

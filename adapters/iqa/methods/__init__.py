@@ -1,1 +1,1 @@
-"""Methods that yield `predictions`: `predict(images, train, file, rng)` gives class probabilities for each image."""
+"""Methods that grade or rate images: `answers(grading, classes, job)`; see run.py."""

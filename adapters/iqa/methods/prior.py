@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from ....components import Algorithm
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ....job import Job
-    from ..data import Grading
+    from ..items import Answers, Grading
 
 
 class Prior(Algorithm):
@@ -24,16 +22,16 @@ class Prior(Algorithm):
     type: Literal["prior"]
     answer: Literal["majority", "sampling"]
 
-    def predict(self, grading: Grading, classes: tuple[str, ...], job: Job) -> dict[str, np.ndarray]:
-        """Raises DataError when the task has no training labels."""
+    def answers(self, grading: Grading, classes: tuple[str, ...], job: Job) -> Answers:
+        """The same for every image, or one draw for each."""
         import numpy as np
 
-        from ....errors import DataError
+        from ..items import Answers
 
-        if grading.train is None:
-            raise DataError("this control needs training labels: name them in the task's data (`train: FILE`)")
+        assert grading.train is not None
         prior = np.bincount(grading.train.labels, minlength=len(classes)) / len(grading.train)
+        names = (*grading.test.names, *grading.sweep.names)
         if self.answer == "majority":
-            return dict.fromkeys(grading.test.names, prior)
+            return Answers(dict.fromkeys(names, prior))
         identity = np.eye(len(classes))
-        return {name: identity[job.rng("prior", name).choice(len(classes), p=prior)] for name in grading.test.names}
+        return Answers({name: identity[job.rng("prior", name).choice(len(classes), p=prior)] for name in names})

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from ....components import Algorithm, DataFile
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ....job import Job
-    from ..data import Grading
+    from ..items import Answers, Grading
 
 
 class Predictions(Algorithm):
@@ -22,8 +20,10 @@ class Predictions(Algorithm):
     """The predictions, a row an image."""
     image_column: str = "image"
 
-    def predict(self, grading: Grading, classes: tuple[str, ...], job: Job) -> dict[str, np.ndarray]:
+    def answers(self, grading: Grading, classes: tuple[str, ...], job: Job) -> Answers:
         """As published, not normalised."""
-        from ..data import read_predictions
+        from ..items import Answers
+        from ..labels import read_predictions
 
-        return read_predictions(job.files["algorithm"]["file"], self.image_column, classes)
+        read = read_predictions(job.files["algorithm"]["file"], self.image_column, classes)
+        return Answers(read.values, read.problems)

@@ -1,0 +1,162 @@
+"""`benchwright iqa`: train a method, let it grade pictures, score anybody's predictions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ...errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+app = typer.Typer(
+    help="Retinal image quality: train a method, grade pictures, score predictions.", no_args_is_help=True
+)
+COMMANDS: dict[str, typer.Typer] = {"iqa": app}
+
+WORLD = "fundus-world"
+"""The task whose images need no download."""
+Task = Annotated[str, typer.Option(help="Task whose training images it learns from; its name or file.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the initial weights and the order of the images.")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads; more than one may change last digits.")]
+Data = Annotated[str | None, typer.Option(help="Folder of the task's data files.")]
+Specs = Annotated[list[Path] | None, typer.Option(help="Folder of your own specs (default: ./specs).")]
+
+
+@app.command()
+def train(
+    method: Annotated[str, typer.Option(help="A method's name, or its file.")],
+    out: Annotated[Path, typer.Option(help="Folder for the checkpoint: safetensors, and the spec that made it.")],
+    task: Task = WORLD,
+    data: Data = None,
+    device: Device = "cpu",
+    seed: Seed = 0,
+    threads: Threads = 1,
+    specs: Specs = None,
+    force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
+) -> None:
+    """Train a method on a task's training images; after a kill, the same command goes on."""
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not force)):
+        raise UsageError(f"--out {out}: exists and is not an empty folder; choose another one, or --force")
+    from .trained import trained
+
+    with _bar("training") as progress:
+        checkpoint = trained(method, task, data, device, seed, threads, specs or (), progress)
+    checkpoint.save(out)
+    for problem in checkpoint.problems:
+        typer.echo(problem, err=True)
+    spent = checkpoint.cost
+    typer.echo(f"{out}: {checkpoint.name}, {spent['train_cpu_s']:.1f} CPU s, {spent['train_wall_s']:.1f} s in all")
+    typer.echo(f"use it: benchwright iqa predict IMAGES --method {out} --out predictions.csv", err=True)
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Pictures, folders, CSV lists, data sets of Hugging Face.")],
+    method: Annotated[str, typer.Option(help="A checkpoint's folder; or a method's name or file, trained first.")],
+    out: Annotated[Path, typer.Option(help="CSV file for the predictions.")],
+    folder: Annotated[Path | None, typer.Option("--images", help="Folder of the pictures that CSV lists name.")] = None,
+    image_column: Annotated[str | None, typer.Option(help="Column of CSV lists with the image's name.")] = None,
+    crop: Annotated[
+        str, typer.Option(help="field_of_view: cut to it; none: take pictures as they are.")
+    ] = "field_of_view",
+    task: Task = WORLD,
+    data: Data = None,
+    device: Device = "cpu",
+    seed: Seed = 0,
+    threads: Threads = 1,
+    specs: Specs = None,
+) -> None:
+    """Grade pictures: a row each, with the probability of each class (or the score)."""
+    if not out.absolute().parent.is_dir():
+        raise UsageError(f"--out {out}: there is no folder {out.parent}")
+    if out.is_dir():
+        raise UsageError(f"--out {out}: is a folder; name a file in it")
+    if crop not in ("field_of_view", "none"):
+        raise UsageError(f"--crop: got {crop!r}; expected field_of_view or none")
+    from .checkpoint import Checkpoint
+    from .predicting import listed, predictions, write
+    from .trained import trained
+
+    wanted = listed(images, folder, image_column, "none" if crop == "none" else "field_of_view")
+    with _bar("predicting") as progress:
+        if Path(method).is_dir():
+            checkpoint = Checkpoint.load(Path(method))
+        else:
+            checkpoint = trained(method, task, data, device, seed, threads, specs or (), progress)
+        found, problems = predictions(checkpoint, wanted, device, threads, progress)
+    write(out, found, checkpoint.classes)
+    for problem in problems:
+        typer.echo(problem, err=True)
+    typer.echo(f"{out}: {len(found)} of {len(wanted) + len(wanted.left_out)} pictures")
+
+
+@app.command()
+def score(
+    predictions: Annotated[Path, typer.Argument(help="CSV: image, and a column of probabilities for each class.")],
+    labels: Annotated[Path, typer.Option(help="CSV: image and class index, as EyeQ's label files.")],
+    classes: Annotated[str, typer.Option(help="Names of the classes, best first, by commas.")] = "Good,Usable,Reject",
+    reject: Annotated[str, typer.Option(help="Class that is also scored alone; `none` for none.")] = "Reject",
+    image_column: Annotated[str | None, typer.Option(help="Of the labels.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Of the labels.")] = None,
+    predictions_image_column: Annotated[str | None, typer.Option(help="Of the predictions.")] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Column of the labels to show accuracy apart by; DR_grade if there.")
+    ] = None,
+    patients: Annotated[
+        str | None, typer.Option(help="Regular expression; its first group is the patient. EyeQ's names are known.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: every number.")] = False,
+) -> None:
+    """Score predictions against labels: accuracy, F (three kinds), kappas, AUC, calibration, by class and by group."""
+    from .scored import Asked, scored
+
+    names = tuple(name.strip() for name in classes.split(","))
+    if len(set(names)) < 2 or not all(names):
+        raise UsageError(f"--classes {classes!r}: expected at least two names, by commas")
+    # The default of --reject speaks of the default classes.
+    alone = None if reject == "none" or (reject == "Reject" and reject not in names) else reject
+    if alone is not None and alone not in names:
+        raise UsageError(f"--reject {reject!r}: not one of the classes {', '.join(names)}")
+    asked = Asked(predictions, labels, names, alone, image_column, label_column, predictions_image_column, by, patients)
+    found = scored(asked)
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    for warning in found["warnings"]:
+        typer.echo(warning, err=True)
+    _show(found)
+
+
+def _show(found: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    bounds = found["interval95"]
+    overall = Table("metric", "value", "95 % interval", title=f"{found['n']} images, {found['patients']} patients")
+    for name, value in found.items():
+        if isinstance(value, float):
+            low, high = bounds.get(name, ("", ""))
+            overall.add_row(
+                name.replace("_", " "), f"{value:.4f}", f"[{low:.4f}, {high:.4f}]" if name in bounds else ""
+            )
+    console.print(overall)
+    kinds = [name for name, value in found.items() if name.endswith("_per_class") or name.startswith("auc_ovr")]
+    apart = Table("class", *(kind.removesuffix("_per_class").replace("_", " ") for kind in kinds), "n")
+    for index, name in enumerate(found["classes"]):
+        counts = found["confusion_rows_true_cols_pred"][index]
+        apart.add_row(name, *(f"{found[kind][index]:.4f}" for kind in kinds), str(sum(counts)))
+    console.print(apart)
+
+
+def _bar(title: str) -> Any:
+    """A progress bar on standard error, as a context that gives `progress(done, total)`."""
+    from .progress import bar
+
+    return bar(title)

@@ -1,0 +1,117 @@
+"""Networks: backbone × branches of image and priors × fusion × loss × recipe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from ...vision.params import Design, Loss, RatingLoss
+from ..learning import Arrays, Learner, Lesson, Place
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
+    from ..pictures import Sized
+
+
+class _Network(Design, Learner):
+    """What graders and raters share."""
+
+    loss: Loss | RatingLoss
+
+    @property
+    def input_size(self) -> int:
+        """Side of the network's input."""
+        return self.size
+
+    def learn(self, lesson: Lesson, place: Place) -> dict[str, np.ndarray]:
+        """The weights of the epoch with the least validation loss. Raises ModelError, DataError."""
+        from ...vision.inputs import planes
+        from ...vision.training import Lesson as Planes
+        from ...vision.training import train
+
+        self._threads(place)
+        return train(
+            self,
+            self.loss,
+            Planes(planes(self, lesson.rgb, lesson.fov), lesson.labels, lesson.validation, lesson.classes),
+            seed=place.seed,
+            device=place.device,
+            weights_file=self._start(place),
+            checkpoint=None if place.scratch is None else place.scratch / "training.safetensors",
+            progress=place.progress,
+        )
+
+    def outputs(self, learned: Arrays, pictures: Sized, classes: int, place: Place) -> np.ndarray:
+        """Probabilities, or scores in the units of the ratings."""
+        from ...vision.inputs import planes
+        from ...vision.training import predict
+
+        self._threads(place)
+        seen = planes(self, pictures.rgb, pictures.fov)
+        return predict(self, self.loss, classes, learned, seen, device=place.device)
+
+    def saliency(
+        self, learned: Arrays, pictures: Sized, classes: int, of_class: int, place: Place
+    ) -> np.ndarray | None:
+        """Grad-CAM of one class."""
+        from ...vision.inputs import planes
+        from ...vision.saliency import grad_cam
+
+        self._threads(place)
+        seen = planes(self, pictures.rgb, pictures.fov)
+        return grad_cam(self, self.loss, classes, learned, seen, of_class, place.device)
+
+    def described(
+        self, learned: Arrays, pictures: Sized, classes: int, place: Place
+    ) -> tuple[dict[str, float], dict[str, Any]]:
+        """Parameters, multiply-adds of one image, milliseconds of one image alone; pictures of the priors."""
+        from ...vision.losses import outputs
+        from ...vision.size import latency_ms, size_of
+
+        self._threads(place)
+        logits = outputs(self.loss, classes)
+        parameters, macs = size_of(self, logits)
+        latency = round(latency_ms(self, logits, place.device), 3)
+        cost = {"parameters": float(parameters), "macs": float(macs), "latency_ms": latency}
+        return cost, self._priors_shown(pictures)
+
+    def _priors_shown(self, pictures: Sized) -> dict[str, Any]:
+        from ...vision.priors import prior_map
+        from ..exhibits import picture_rows
+
+        priors = list(dict.fromkeys(prior for branch in self.branches for prior in branch.priors))
+        if not priors:
+            return {}
+        rows = [
+            [pictures.rgb[i], *(prior_map(p, pictures.rgb[i], pictures.fov[i]) for p in priors)]
+            for i in range(len(pictures.rgb))
+        ]
+        named = ", ".join(p.type.replace("_", " ") for p in priors)
+        return {"priors": picture_rows(f"Pictures and their priors: {named}", rows)}
+
+    def _start(self, place: Place) -> Path | None:
+        return place.files.get("backbone.weights")
+
+    def _threads(self, place: Place) -> None:
+        import torch
+
+        torch.set_num_threads(place.threads)
+
+
+class Network(_Network):
+    """Grades images."""
+
+    yields: ClassVar[str] = "predictions"
+    type: Literal["network"]
+    loss: Loss = Loss()
+
+
+class RatingNetwork(_Network):
+    """Scores images."""
+
+    yields: ClassVar[str] = "ratings"
+    rates: ClassVar[bool] = True
+    type: Literal["rating_network"]
+    loss: RatingLoss = RatingLoss()

@@ -1,0 +1,59 @@
+"""Agreement of two numbers. Columns: `label`, `predicted`. NaN where a sample has no spread."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..metrics import Array, Columns, register_reducer
+
+
+def _pearson(x: Array, y: Array, weights: Array) -> Array:
+    """Weighted correlation of `x` and `y`, of shape (samples, items) or (items,)."""
+    total = weights.sum(axis=1, keepdims=True)
+    x = x - (weights * x).sum(axis=1, keepdims=True) / total
+    y = y - (weights * y).sum(axis=1, keepdims=True) / total
+    spread = np.sqrt((weights * x * x).sum(axis=1) * (weights * y * y).sum(axis=1))
+    together = (weights * x * y).sum(axis=1)
+    # A constant leaves a spread of rounding, not of zero.
+    floor = 1e-12 * weights.sum(axis=1) * max(float(np.abs(x).max()) * float(np.abs(y).max()), 1e-300)
+    result: Array = np.where(spread > floor, together / np.where(spread > floor, spread, 1), np.nan)
+    return result
+
+
+def _ranks(values: Array, weights: Array) -> Array:
+    """Mid-ranks of `values` in samples that hold each item `weights` times; shape (samples, items)."""
+    order = np.argsort(values, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(values[order]) != 0])
+    ties = np.add.reduceat(weights[:, order], starts, axis=1)
+    middle = np.cumsum(ties, axis=1) - ties + (ties + 1) / 2
+    sizes = np.diff(np.r_[starts, len(values)])
+    ranks = np.empty_like(weights, dtype=float)
+    ranks[:, order] = np.repeat(middle, sizes, axis=1)
+    return ranks
+
+
+@register_reducer("pearson")
+def pearson(columns: Columns, weights: Array) -> Array:
+    """Product-moment correlation."""
+    return _pearson(columns["label"], columns["predicted"], weights)
+
+
+@register_reducer("spearman")
+def spearman(columns: Columns, weights: Array) -> Array:
+    """Correlation of mid-ranks."""
+    return _pearson(_ranks(columns["label"], weights), _ranks(columns["predicted"], weights), weights)
+
+
+@register_reducer("rmse")
+def rmse(columns: Columns, weights: Array) -> Array:
+    """Root of the mean squared difference."""
+    squared = (columns["label"] - columns["predicted"]) ** 2
+    result: Array = np.sqrt(weights @ squared / weights.sum(axis=1))
+    return result
+
+
+@register_reducer("mae")
+def mae(columns: Columns, weights: Array) -> Array:
+    """Mean absolute difference."""
+    result: Array = weights @ np.abs(columns["label"] - columns["predicted"]) / weights.sum(axis=1)
+    return result
