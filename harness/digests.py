@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .canonical import digest
 from .errors import DataError
 from .store import write_atomically
+
+MANY = 1000
+"""Files of a folder whose reading takes so long that it is told."""
 
 
 @dataclass
@@ -39,6 +43,9 @@ class FileDigests:
         if path.is_dir():
             inside = sorted(f.relative_to(path) for f in path.rglob("*") if f.is_file())
             shown = [f for f in inside if not any(part.startswith(".") for part in f.parts)]
+            new = sum(str((path / f).resolve()) not in self.known for f in shown)
+            if new >= MANY:
+                warnings.warn(f"{path}: reading {new} files, once, to know them by their content", stacklevel=2)
             return digest([[f.as_posix(), self.of(path / f)] for f in shown])
         try:
             stat = path.stat()

@@ -160,12 +160,24 @@ class ReferenceRow(Strict):
         return self
 
 
+class Withdrawn(Strict):
+    """A number that was published and taken back."""
+
+    method: str
+    metric: str
+    value: float
+    note: Annotated[str, Field(min_length=1)]
+    """Who says so, and what holds instead."""
+
+
 class ReferenceSpec(Spec):
     """Published numbers for a task."""
 
     kind: Literal["reference"]
     task: Name
     rows: Annotated[tuple[ReferenceRow, ...], Field(min_length=1)]
+    withdrawn: tuple[Withdrawn, ...] = ()
+    """Numbers that no reference of this task may repeat."""
 
 
 Verdict = Literal["regressed", "inconclusive", "incomparable"]

@@ -127,6 +127,7 @@ def _cross_checks(resolved: Resolved, library: Library) -> Iterator[Problem]:
         yield from _names(resolved, library, "task", ("task",), (spec.task,))
         if ("task", spec.task) in library.entries:
             yield from _reference_metrics(resolved, resolve(library, library.get("task", spec.task)).spec)
+        yield from _withdrawn(resolved, library)
     elif isinstance(spec, SuiteSpec):
         yield from _names(resolved, library, "reference", ("references",), spec.references)
         for i, block in enumerate(spec.blocks):
@@ -145,6 +146,21 @@ def _reference_metrics(resolved: Resolved, task: TaskSpec) -> Iterator[Problem]:
                 near = closest(metric, known)
                 path = ("rows", i, "values", column)
                 yield resolved.problem(path, f"unknown metric {metric!r}", "expected one of the task's", near)
+
+
+def _withdrawn(resolved: Resolved, library: Library) -> Iterator[Problem]:
+    """Numbers that this reference repeats though a reference of the same task says that they were taken back."""
+    trees = [library.resolved_tree(e).data for e in library.entries.values() if e.kind == "reference"]
+    notes = {
+        (gone["metric"], gone["value"]): f"{gone['method']}: {gone['note']}"
+        for data in (*trees, resolved.tree.data)
+        if data.get("task") == resolved.spec.task
+        for gone in data.get("withdrawn", ())
+    }
+    for i, row in enumerate(resolved.spec.rows):
+        for column, value in row.values.items():
+            if note := notes.get((column, value)):
+                yield resolved.problem(("rows", i, "values", column), f"{value} was withdrawn ({note})", "leave it out")
 
 
 def _names(resolved: Resolved, library: Library, kind: str, path: Path_, names: Sequence[str]) -> Iterator[Problem]:

@@ -10,11 +10,11 @@ from jsonschema import Draft202012Validator
 
 from benchwright.api import library
 from benchwright.components import DATA_FILE, marked
+from benchwright.errors import SpecError
 from benchwright.kinds import FOLDERS, KINDS
 from benchwright.loading.library import SHIPPED, Entry
 from benchwright.loading.resolve import check, identity, resolve, resolved_json
 from benchwright.loading.schema import schema
-from benchwright.loading.tree import parse_tree
 from benchwright.plan import Options, plan
 from benchwright.registry import registry
 
@@ -80,10 +80,17 @@ def test_every_discovered_building_block_is_documented_and_reaches_the_schema() 
                 assert info.annotation is not None, (name, field)
 
 
-def test_a_reference_never_repeats_a_withdrawn_number() -> None:
-    text = (SHIPPED / "references" / "eyeq-published.yaml").read_text(encoding="utf-8")
-    values = [v for row in parse_tree(text, "r.yaml").data["rows"] for v in row["values"].values()]
-    assert 0.9175 not in values
+@pytest.mark.parametrize("task", ["eyeq", "eyeq-grading"])
+def test_a_reference_that_repeats_a_withdrawn_number_is_refused_with_a_note(task: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    row = "{method: M, values: {accuracy: 0.9175}, source: {title: x}}"
+    file.write_text(f"kind: reference\nname: mine\ntask: {task}\nrows: [{row}]\n", encoding="utf-8")
+    known = library([])
+    with pytest.raises(SpecError, match=r"accuracy: 0\.9175 was withdrawn \(MCF-Net: .*corrects it to \.8800"):
+        resolve(known, known.add(file))
+    file.write_text(file.read_text(encoding="utf-8").replace("0.9175", "0.8800"), encoding="utf-8")
+    known = library([])
+    assert resolve(known, known.add(file))
 
 
 def test_specs_hold_data_only() -> None:
