@@ -147,12 +147,19 @@ def _show(found: Mapping[str, Any]) -> None:
                 name.replace("_", " "), f"{value:.4f}", f"[{low:.4f}, {high:.4f}]" if name in bounds else ""
             )
     console.print(overall)
-    kinds = [name for name, value in found.items() if name.endswith("_per_class") or name.startswith("auc_ovr")]
-    apart = Table("class", *(kind.removesuffix("_per_class").replace("_", " ") for kind in kinds), "n")
+    shown = {"precision": "precision_per_class", "recall": "recall_per_class", "F1": "f1_per_class"}
+    shown |= {"AUC raw": "auc_ovr_raw", "normalised": "auc_ovr_normalised"}
+    apart = Table("class", *shown, "n")
     for index, name in enumerate(found["classes"]):
         counts = found["confusion_rows_true_cols_pred"][index]
-        apart.add_row(name, *(f"{found[kind][index]:.4f}" for kind in kinds), str(sum(counts)))
+        apart.add_row(name, *(f"{found[key][index]:.4f}" for key in shown.values()), str(sum(counts)))
     console.print(apart)
+    for key, groups in found.items():
+        if key.startswith("by_"):
+            table = Table(key.removeprefix("by_"), "accuracy", "macro F1", "n")
+            for name, row in groups.items():
+                table.add_row(name, f"{row['accuracy']:.4f}", f"{row['macro_f1']:.4f}", str(row["n"]))
+            console.print(table)
 
 
 def _bar(title: str) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import benchwright as bw
+from benchwright.adapters.iqa.scored import Asked, scored
 from benchwright.stats import interval
 from benchwright.store import Cell
 
@@ -101,3 +102,26 @@ def test_controls_are_worth_what_they_should(run: bw.Run) -> None:
     assert cells["majority-class"]["quadratic_weighted_kappa"] == pytest.approx(0)
     assert cells["majority-class"]["macro_auc_ovr_raw"] == 0.5
     assert abs(cells["prior-sampling"]["cohen_kappa"]) < 0.02
+
+
+def test_the_command_scores_the_published_files_as_they_are(shared: Path, expected: dict[str, Any]) -> None:
+    """`benchwright iqa score` gives the fixture's keys and, but for its bootstrap of single images, its numbers."""
+    eyeq = shared / "data" / "eyeq"
+    found = scored(Asked(eyeq / "mcf_net_test_predictions.csv", eyeq / "Label_EyeQ_test.csv"))
+    wanted = {k: v for k, v in expected["mcf_net"].items() if not k.startswith(("_", "bootstrap"))}
+    assert len(wanted) > 25
+    for key, value in wanted.items():
+        assert_close(found[key], value, key)
+    assert found["patients"] < found["n"] == 16249
+
+
+def assert_close(found: Any, wanted: Any, where: str) -> None:
+    if isinstance(wanted, dict):
+        for key, value in wanted.items():
+            assert_close(found[key], value, f"{where}.{key}")
+    elif isinstance(wanted, list):
+        assert len(found) == len(wanted), where
+        for n, (one, other) in enumerate(zip(found, wanted, strict=True)):
+            assert_close(one, other, f"{where}.{n}")
+    else:
+        assert found == pytest.approx(wanted, abs=1e-9), where
