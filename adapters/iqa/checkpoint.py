@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ class Checkpoint:
     cost: Mapping[str, float]
     problems: tuple[str, ...] = ()
     """Training images that were left out."""
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """Files that its spec names; not kept, so empty for one that was loaded."""
 
     @property
     def learner(self) -> Learner:

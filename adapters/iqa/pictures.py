@@ -107,7 +107,12 @@ class Sized:
         return self if len(places) == len(self.rgb) else Sized(self.rgb[places], self.fov[places], {})
 
 
-def sized(images: Images, size: int, artifacts: ArtifactStore, progress: Callable[[int, int], None]) -> Sized:
+def sized(
+    images: Images,
+    size: int,
+    artifacts: ArtifactStore,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Sized:
     """All pictures of `images`; those that must be decoded come from the store where they were decoded before."""
     assert images.pictures is not None
     n = len(images)

@@ -14,9 +14,10 @@ from ...errors import DataError, RunError, UsageError
 from .checkpoint import Checkpoint
 from .items import Images, Picture
 from .labels import column_of, read_rows
-from .learning import Place
-from .pictures import Crop, FilePicture, sized
+from .learning import answered
+from .pictures import Crop, FilePicture
 from .scored import IMAGE_COLUMNS
+from .seeing import Place
 
 
 def listed(paths: Sequence[Path], folder: Path | None, column: str | None, crop: Crop) -> Images:
@@ -59,15 +60,13 @@ def predictions(
     checkpoint: Checkpoint, images: Images, device: str, threads: int, progress: Callable[[int, int], None]
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Probabilities or scores by name, and a sentence for each picture that could not be read."""
-    learner = checkpoint.learner
-    pictures = sized(images, learner.input_size, ArtifactStore(artifact_root()), progress)
-    problems = [*images.left_out.values(), *pictures.unusable.values()]
-    if not len(pictures.usable):
+    place = Place(device, threads, checkpoint.seed, checkpoint.files, progress)
+    store = ArtifactStore(artifact_root())
+    found, problems = answered(checkpoint.learner, checkpoint.learned, images, len(checkpoint.classes), place, store)
+    problems = [*(f"{reason}; left out" for reason in images.left_out.values()), *problems]
+    if not found:
         raise DataError("none of the pictures can be graded" + "".join(f"\n{p}" for p in problems[:3]))
-    place = Place(device, threads, checkpoint.seed)
-    outputs = learner.outputs(checkpoint.learned, pictures.only(pictures.usable), len(checkpoint.classes), place)
-    found = {images.names[i]: p for i, p in zip(pictures.usable, outputs, strict=True)}
-    return found, [f"{problem}; left out" for problem in problems]
+    return found, problems
 
 
 def write(file: Path, found: Mapping[str, np.ndarray], classes: Sequence[str]) -> None:

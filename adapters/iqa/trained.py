@@ -10,8 +10,9 @@ from ...errors import UsageError
 from ...loading.resolve import resolved_json
 from .checkpoint import Checkpoint
 from .items import Grading
-from .learning import Learner, Place, learn
+from .learning import Learner, learn
 from .params import Grade
+from .seeing import Place
 
 
 def trained(
@@ -35,6 +36,5 @@ def trained(
     grading: Grading = job.items()
     place = Place(device, threads, seed, job.files.get("algorithm", {}), progress)
     learned, cost, problems = learn(learner, grading, len(classes), place, job.artifacts)
-    return Checkpoint(
-        of_method.name, resolved_json(of_method.spec), classes, of_task.name, seed, learned, cost, tuple(problems)
-    )
+    spec = resolved_json(of_method.spec)
+    return Checkpoint(of_method.name, spec, classes, of_task.name, seed, learned, cost, tuple(problems), place.files)

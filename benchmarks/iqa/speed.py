@@ -55,7 +55,7 @@ def reading(files: list[Path], folder: Path) -> dict[str, Any]:
     store = ArtifactStore(folder / "artifacts")
 
     def read() -> None:
-        sized(images, 224, store, lambda done, total: None)
+        sized(images, 224, store)
 
     return {"pictures": len(files), "first": timed(read, len(files)), "again": timed(read, len(files))}
 

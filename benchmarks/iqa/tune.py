@@ -15,9 +15,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 from sklearn.metrics import f1_score
 
-from benchwright.adapters.iqa.learning import lesson_of
 from benchwright.adapters.iqa.pictures import sized
 from benchwright.adapters.iqa.sources.params import FundusWorld
 from benchwright.adapters.vision.inputs import planes
@@ -52,13 +52,19 @@ def main() -> None:
                 update={"lr": row["lr"], "batch_size": row["batch_size"], "augment": augment}
             )
             design = method.model_copy(update={"recipe": recipe})
-            lesson, _ = lesson_of(grading, 3, design.size, store, lambda done, total: None)
-            seen = Lesson(planes(design, lesson.rgb, lesson.fov), lesson.labels, lesson.validation, 3)
+            splits = [grading.train, grading.validation]
+            pictures = [sized(images, design.size, store) for images in splits]
+            seen = Lesson(
+                np.concatenate([planes(design, p.rgb, p.fov) for p in pictures]),
+                np.concatenate([images.labels for images in splits]),
+                np.repeat([False, True], [len(images) for images in splits]),
+                3,
+            )
             begun = time.process_time()
             where = {"device": "cpu", "weights_file": None, "checkpoint": None, "progress": lambda done, total: None}
             state = train(design, method.loss, seen, seed=0, **where)
-            pictures = sized(other.test, design.size, store, lambda done, total: None)
-            found = predict(design, method.loss, 3, state, planes(design, pictures.rgb, pictures.fov), device="cpu")
+            asked = sized(other.test, design.size, store)
+            found = predict(design, method.loss, 3, state, planes(design, asked.rgb, asked.fov), device="cpu")
             row[name] = round(float(f1_score(other.test.labels, found.argmax(axis=1), average="macro")), 4)
             row[f"{name}.cpu_s"] = round(time.process_time() - begun, 1)
         row["mean"] = round(fmean(row[name] for name in DESIGNS), 4)

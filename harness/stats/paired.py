@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, combinations
 from statistics import NormalDist
 
@@ -87,7 +88,7 @@ def compare_each(
     them: the same numbers, but for n rivals n evaluations instead of n².
     """
     named = {name: [by_name(s) for s in seeds] for name, seeds in samples.items()}
-    over = {tuple((s.items, s.clusters) for s in seeds) for seeds in named.values()}
+    over = {(s.items, s.clusters) for seeds in named.values() for s in seeds}
     if metric.reduce == "mean" or len(over) > 1:
         for one, other in combinations(samples, 2):
             if {i for s in samples[one] for i in s.items} & {i for s in samples[other] for i in s.items}:
@@ -97,8 +98,8 @@ def compare_each(
     unit_of = _units(sides[0]) if sides else {}
     drawn = dict(zip(named, _drawn(metric, sides, unit_of, resamples), strict=True)) if len(sides) > 1 else {}
     for one, other in combinations(named, 2):
-        change = _change(drawn[one], drawn[other])
-        yield one, other, _by_bootstrap(metric, named[one], named[other], unit_of, alpha, lambda c=change: c)
+        change = partial(_change, drawn[one], drawn[other])
+        yield one, other, _by_bootstrap(metric, named[one], named[other], unit_of, alpha, change)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -28,3 +28,13 @@ def test_a_tuned_method_has_the_values_that_scored_best(name: str) -> None:
         used = list(used) if isinstance(used, tuple) else used
         assert used == best[field], field
         assert used in values, field
+
+
+def test_small_networks_share_the_recipe_that_scored_best() -> None:
+    rows = json.loads((BENCHMARKS / "results" / "tuning-fundus.json").read_text("utf-8"))
+    best = max(rows, key=lambda row: row["mean"])
+    known = library([])
+    for name in ("tiny-rgb", "guidednet-small", "salstruct-single-small", "salstruct-dual-small", "mcf-small"):
+        recipe = resolve(known, known.get("method", name)).spec.algorithm.recipe
+        assert (recipe.lr, recipe.batch_size) == (best["lr"], best["batch_size"])
+        assert recipe.augment.rotate == best["rotate"]

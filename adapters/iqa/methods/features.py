@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ...vision.params import Features, Handcrafted, Learned
-from ..learning import Arrays, Learner, Lesson, Place
+from ....errors import UsageError
+from ....loading.resolve import identity
+from ...vision.params import Features, Frozen, Handcrafted, Learned
+from ..learning import Arrays, Learner, Lesson
+from ..seeing import Place
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +31,32 @@ class _OnFeatures(Learner):
         """Side of the pictures."""
         return self.size
 
+    def see(self, pictures: Sized, place: Place) -> np.ndarray:
+        """Shape (n, features)."""
+        import numpy as np
+
+        if isinstance(self.features, Handcrafted):
+            from ...vision.features import handcrafted, names
+
+            groups = self.features.groups
+            rows = [handcrafted(p, f, groups) for p, f in zip(pictures.rgb, pictures.fov, strict=True)]
+            return np.reshape(rows, (len(rows), len(names(groups))))
+        import torch
+
+        from ...vision.backbones import features
+
+        torch.set_num_threads(place.threads)
+        frozen, file = self.features, place.files.get("features.backbone.weights")
+        if frozen.backbone.weights is not None and file is None:
+            needed = f"the backbone's weights, {frozen.backbone.weights}, are not part of a checkpoint"
+            raise UsageError(f"{needed}; predict with the method's spec and --data DIR instead")
+        return features(frozen.backbone, frozen.normalise, self.size, pictures.rgb, file, place.device, place.seed)
+
+    def sight(self, place: Place) -> dict[str, Any]:
+        """Features are kept: other classifiers look at the same ones, and other seeds if no weight is random."""
+        drawn = isinstance(self.features, Frozen) and not self.features.backbone.pretrained
+        return {"features": identity(self.features), "version": self.version, "seed": place.seed if drawn else None}
+
     def learn(self, lesson: Lesson, place: Place) -> dict[str, np.ndarray]:
         """Features and labels of all images: nothing here stops early, so validation images teach as well.
 
@@ -35,32 +64,14 @@ class _OnFeatures(Learner):
         """
         from ...vision.classifiers import fitted
 
-        features = self._features(lesson.rgb, lesson.fov, place)
-        fitted(self.learned, features, lesson.labels, lesson.classes, place.seed)
-        return {"features": features, "labels": lesson.labels}
+        fitted(self.learned, lesson.seen, lesson.labels, lesson.classes, place.seed)
+        return {"features": lesson.seen, "labels": lesson.labels}
 
-    def outputs(self, learned: Arrays, pictures: Sized, classes: int, place: Place) -> np.ndarray:
+    def outputs(self, learned: Arrays, seen: np.ndarray, classes: int, place: Place) -> np.ndarray:
         """Probabilities, or scores."""
         from ...vision.classifiers import fitted
 
-        answer = fitted(self.learned, learned["features"], learned["labels"], classes, place.seed)
-        return answer(self._features(pictures.rgb, pictures.fov, place))
-
-    def _features(self, rgb: np.ndarray, fov: np.ndarray, place: Place) -> np.ndarray:
-        """Shape (n, features)."""
-        import numpy as np
-
-        if isinstance(self.features, Handcrafted):
-            from ...vision.features import handcrafted
-
-            return np.stack([handcrafted(p, f, self.features.groups) for p, f in zip(rgb, fov, strict=True)])
-        import torch
-
-        from ...vision.backbones import features
-
-        torch.set_num_threads(place.threads)
-        frozen, file = self.features, place.files.get("features.backbone.weights")
-        return features(frozen.backbone, frozen.normalise, self.size, rgb, file, place.device, place.seed)
+        return fitted(self.learned, learned["features"], learned["labels"], classes, place.seed)(seen)
 
 
 class OnFeatures(_OnFeatures):

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ...vision.params import Design, Loss, RatingLoss
-from ..learning import Arrays, Learner, Lesson, Place
+from ..learning import Arrays, Learner, Lesson
+from ..seeing import Place
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
 
     from ..pictures import Sized
@@ -25,9 +24,14 @@ class _Network(Design, Learner):
         """Side of the network's input."""
         return self.size
 
+    def see(self, pictures: Sized, place: Place) -> np.ndarray:
+        """Colours and priors of all branches, shape (n, channels, size, size), uint8."""
+        from ...vision.inputs import planes
+
+        return planes(self, pictures.rgb, pictures.fov)
+
     def learn(self, lesson: Lesson, place: Place) -> dict[str, np.ndarray]:
         """The weights of the epoch with the least validation loss. Raises ModelError, DataError."""
-        from ...vision.inputs import planes
         from ...vision.training import Lesson as Planes
         from ...vision.training import train
 
@@ -35,37 +39,29 @@ class _Network(Design, Learner):
         return train(
             self,
             self.loss,
-            Planes(planes(self, lesson.rgb, lesson.fov), lesson.labels, lesson.validation, lesson.classes),
+            Planes(lesson.seen, lesson.labels, lesson.validation, lesson.classes),
             seed=place.seed,
             device=place.device,
-            weights_file=self._start(place),
+            weights_file=place.files.get("backbone.weights"),
             checkpoint=None if place.scratch is None else place.scratch / "training.safetensors",
             progress=place.progress,
         )
 
-    def outputs(self, learned: Arrays, pictures: Sized, classes: int, place: Place) -> np.ndarray:
+    def outputs(self, learned: Arrays, seen: np.ndarray, classes: int, place: Place) -> np.ndarray:
         """Probabilities, or scores in the units of the ratings."""
-        from ...vision.inputs import planes
         from ...vision.training import predict
 
         self._threads(place)
-        seen = planes(self, pictures.rgb, pictures.fov)
         return predict(self, self.loss, classes, learned, seen, device=place.device)
 
-    def saliency(
-        self, learned: Arrays, pictures: Sized, classes: int, of_class: int, place: Place
-    ) -> np.ndarray | None:
+    def saliency(self, learned: Arrays, seen: np.ndarray, classes: int, of: int, place: Place) -> np.ndarray | None:
         """Grad-CAM of one class."""
-        from ...vision.inputs import planes
         from ...vision.saliency import grad_cam
 
         self._threads(place)
-        seen = planes(self, pictures.rgb, pictures.fov)
-        return grad_cam(self, self.loss, classes, learned, seen, of_class, place.device)
+        return grad_cam(self, self.loss, classes, learned, seen, of, place.device)
 
-    def described(
-        self, learned: Arrays, pictures: Sized, classes: int, place: Place
-    ) -> tuple[dict[str, float], dict[str, Any]]:
+    def described(self, pictures: Sized, classes: int, place: Place) -> tuple[dict[str, float], dict[str, Any]]:
         """Parameters, multiply-adds of one image, milliseconds of one image alone; pictures of the priors."""
         from ...vision.losses import outputs
         from ...vision.size import latency_ms, size_of
@@ -90,9 +86,6 @@ class _Network(Design, Learner):
         ]
         named = ", ".join(p.type.replace("_", " ") for p in priors)
         return {"priors": picture_rows(f"Pictures and their priors: {named}", rows)}
-
-    def _start(self, place: Place) -> Path | None:
-        return place.files.get("backbone.weights")
 
     def _threads(self, place: Place) -> None:
         import torch
