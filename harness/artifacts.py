@@ -12,6 +12,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,8 @@ class ArtifactStore:
         folder = self.root / kind / _name(kind, key)
         stored = _read(folder)
         if stored is not None:
-            os.utime(folder)
+            with suppress(OSError):  # another process may be replacing it
+                os.utime(folder)
             return stored["value"]
         built = build()
         try:
@@ -89,7 +91,8 @@ class ArtifactStore:
             file.write_text(json.dumps(payload), encoding="utf-8")
         meta = {"key": dict(key), "file": file.name, "digest": digest(file.read_bytes())}
         (aside / "artifact.json").write_text(json.dumps(meta, indent=1, sort_keys=True), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
+        if _read(folder) is None:  # damaged; a whole one is what another process has just made
+            shutil.rmtree(folder, ignore_errors=True)
         try:
             aside.replace(folder)
         except OSError:  # another process put the same artifact there first

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .canonical import digest
 from .errors import DataError
 from .store import write_atomically
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Files below a folder, relative to it; hidden files and folders are left out, links are followed."""
+    seen: set[str] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        # A link to a folder above would be followed for ever.
+        here = os.path.realpath(parent)
+        folders[:] = () if here in seen else sorted(name for name in folders if not name.startswith("."))
+        if here not in seen:
+            yield from (Path(parent).relative_to(folder) / f for f in files if not f.startswith("."))
+        seen.add(here)
+
 
 MANY = 1000
 """Files of a folder whose reading takes so long that it is told."""
@@ -41,8 +56,7 @@ class FileDigests:
         Raises DataError when something cannot be read.
         """
         if path.is_dir():
-            inside = sorted(f.relative_to(path) for f in path.rglob("*") if f.is_file())
-            shown = [f for f in inside if not any(part.startswith(".") for part in f.parts)]
+            shown = sorted(files_below(path))
             new = sum(str((path / f).resolve()) not in self.known for f in shown)
             if new >= MANY:
                 warnings.warn(f"{path}: reading {new} files, once, to know them by their content", stacklevel=2)

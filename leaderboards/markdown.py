@@ -46,7 +46,7 @@ def table_markdown(table: Table) -> list[str]:
     head = ["#", "method", *(names[i] for i in table.main), "n", *(name for name, _ in COSTS)]
     parts = [escape(table.description)] if table.description else []
     parts += ["\n".join(table_rows(head, [_row(line, table.main) for line in shown], left=2)), ranking(table)]
-    notes = [_failure(line) for line in shown if line.badge and not line.published]
+    notes = [_failure(line) for line in shown if line.bad or line.cause]
     notes += [_source(line) for line in shown if line.published]
     if notes:
         parts.append("\n".join(notes))

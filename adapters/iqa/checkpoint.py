@@ -60,7 +60,8 @@ class Checkpoint:
         }
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            arrays = {name: np.ascontiguousarray(a) for name, a in self.learned.items()}
+            # Not `ascontiguousarray`, which makes a vector of a number.
+            arrays = {name: np.asarray(a, order="C") for name, a in self.learned.items()}
             # The weights name their spec, so that the two cannot be mixed up.
             save_file(arrays, folder / ARRAYS, metadata={"made_by": _made_by(about)})
             (folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
@@ -83,19 +84,27 @@ class Checkpoint:
                 made_by = (file.metadata() or {}).get("made_by")
                 learned = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
             spec = registry().adapters["method"].validate_json(json.dumps(about["method"]))
+            found = cls(
+                spec.name,
+                about["method"],
+                tuple(about["classes"]),
+                about["task"],
+                about["seed"],
+                learned,
+                about["cost"],
+            )
+            meant = _made_by(about)
         except FileNotFoundError as error:
             raise DataError(f"{folder}: is no checkpoint, it has no {Path(error.filename).name}") from error
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise DataError(f"{folder}: the checkpoint is damaged ({error})") from error
-        if made_by != _made_by(about):
+        if made_by != meant:
             raise DataError(
                 f"{folder}: {ARRAYS} was made by another spec than the one in {ABOUT}; train it anew with iqa train"
             )
         if not isinstance(spec.algorithm, Learner):
             raise DataError(f"{folder / ABOUT}: a {spec.algorithm.type} method learns nothing")
-        return cls(
-            spec.name, about["method"], tuple(about["classes"]), about["task"], about["seed"], learned, about["cost"]
-        )
+        return found
 
 
 def _made_by(about: Mapping[str, Any]) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ...errors import UsageError
+from ...kinds import DEVICE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +45,7 @@ def train(
     """Train a method on a task's training images; after a kill, the same command goes on."""
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not force)):
         raise UsageError(f"--out {out}: exists and is not an empty folder; choose another one, or --force")
+    _known_device(device)
     from .trained import trained
 
     with _bar("training") as progress:
@@ -79,6 +82,7 @@ def predict(
         raise UsageError(f"--out {out}: is a folder; name a file in it")
     if crop not in ("field_of_view", "none"):
         raise UsageError(f"--crop: got {crop!r}; expected field_of_view or none")
+    _known_device(device)
     from .checkpoint import Checkpoint
     from .predicting import listed, predictions, write
     from .trained import trained
@@ -117,8 +121,14 @@ def score(
     from .scored import Asked, scored
 
     names = tuple(name.strip() for name in classes.split(","))
-    if len(set(names)) < 2 or not all(names):
-        raise UsageError(f"--classes {classes!r}: expected at least two names, by commas")
+    if len(names) < 2 or len(set(names)) < len(names) or not all(names):
+        raise UsageError(f"--classes {classes!r}: expected at least two different names, by commas")
+    if patients is not None:
+        try:
+            if re.compile(patients).groups < 1:
+                raise UsageError(f"--patients {patients!r}: has no group; put the patient's part in parentheses")
+        except re.error as error:
+            raise UsageError(f"--patients {patients!r}: is not a regular expression ({error})") from error
     # The default of --reject speaks of the default classes.
     alone = None if reject == "none" or (reject == "Reject" and reject not in names) else reject
     if alone is not None and alone not in names:
@@ -126,11 +136,16 @@ def score(
     asked = Asked(predictions, labels, names, alone, image_column, label_column, predictions_image_column, by, patients)
     found = scored(asked)
     if as_json:
-        typer.echo(json.dumps(found, indent=1))
+        typer.echo(json.dumps(found, indent=1, allow_nan=False))
         return
     for warning in found["warnings"]:
         typer.echo(warning, err=True)
     _show(found)
+
+
+def _known_device(name: str) -> None:
+    if not re.fullmatch(DEVICE, name):
+        raise UsageError(f"--device {name}: expected cpu, cuda, cuda:N or mps")
 
 
 def _show(found: Mapping[str, Any]) -> None:
@@ -152,14 +167,18 @@ def _show(found: Mapping[str, Any]) -> None:
     apart = Table("class", *shown, "n")
     for index, name in enumerate(found["classes"]):
         counts = found["confusion_rows_true_cols_pred"][index]
-        apart.add_row(name, *(f"{found[key][index]:.4f}" for key in shown.values()), str(sum(counts)))
+        apart.add_row(name, *(_number(found[key][index]) for key in shown.values()), str(sum(counts)))
     console.print(apart)
     for key, groups in found.items():
         if key.startswith("by_"):
             table = Table(key.removeprefix("by_"), "accuracy", "macro F1", "n")
             for name, row in groups.items():
-                table.add_row(name, f"{row['accuracy']:.4f}", f"{row['macro_f1']:.4f}", str(row["n"]))
+                table.add_row(name, _number(row["accuracy"]), _number(row["macro_f1"]), str(row["n"]))
             console.print(table)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
 
 
 def _bar(title: str) -> Any:

@@ -15,6 +15,11 @@ class Picture(Protocol):
     stored: bool
     """Whether it is worth keeping a decoded copy."""
 
+    @property
+    def name(self) -> str:
+        """For messages: the file, or what else it is."""
+        ...
+
     def key(self) -> str:
         """Digest of what its pixels depend on, but for the size."""
         ...

@@ -66,15 +66,12 @@ def read_labels(columns: Columns, file: Path, read: Callable[[str], float]) -> I
     where: dict[str, int] = {}
     labels: dict[str, float] = {}
     groups: dict[str, dict[str, str]] = {}
+    unusable: dict[str, str] = {}
     left_out: dict[str, str] = {}
     problems: list[str] = []
-
-    def leave_out(name: str, line: int, reason: str) -> None:
-        left_out.setdefault(name, reason)
-        problems.append(f"{file}:{line}: image {name!r}: {reason}; left out")
-
     for line, row in read_rows(file, [columns.image, columns.label, *columns.groups]):
         name, text = row[columns.image], row[columns.label]
+        here = f"{file}:{line}: image {name!r}"
         if not name:
             problems.append(f"{file}:{line}: no image name in column {columns.image!r}; left out")
             continue
@@ -83,15 +80,21 @@ def read_labels(columns: Columns, file: Path, read: Callable[[str], float]) -> I
                 raise ValueError("no label")
             label = read(text)
         except ValueError as error:
-            leave_out(name, line, str(error) if not text else f"{columns.label} is {text!r}; {error}")
+            reason = str(error) if not text else f"{columns.label} is {text!r}; {error}"
+            unusable.setdefault(name, reason)
+            problems.append(f"{here}: {reason}; left out")
             continue
         if name not in where:
             where[name], labels[name] = line, label
             groups[name] = {c: row[c] for c in columns.groups}
         elif labels[name] == label:
-            problems.append(f"{file}:{line}: image {name!r} again, with the same label as in line {where[name]}")
+            problems.append(f"{here} again, with the same label as in line {where[name]}")
         else:
-            leave_out(name, line, f"its label is {text!r} here and another one in line {where[name]}")
+            reason = f"its label is {text!r} here and another one in line {where[name]}"
+            left_out.setdefault(name, reason)
+            problems.append(f"{here}: {reason}; left out")
+    # A row that says nothing usable takes nothing from one that does.
+    left_out |= {name: reason for name, reason in unusable.items() if name not in where}
     names = [name for name in where if name not in left_out]
     if not names:
         raise DataError(f"{file}: no usable row after the header" + "".join(f"\n{p}" for p in problems[:3]))
@@ -179,6 +182,8 @@ def read_rows(file: Path, wanted: Sequence[str]) -> Iterator[tuple[int, dict[str
             reader = csv.DictReader(stream, strict=True)
             columns = reader.fieldnames or []
             for column in wanted:
+                if list(columns).count(column) > 1:
+                    raise DataError(f"{file}:1: several columns are called {column!r}")
                 if column not in columns:
                     near = closest(column, columns)
                     hint = f"did you mean {near!r}?" if near else f"columns: {', '.join(columns)}"

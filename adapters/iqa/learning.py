@@ -6,8 +6,10 @@ What was learned is an artifact: made once for the same pictures, labels, spec a
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -63,6 +65,10 @@ class Learner(Algorithm):
         """What `see` depends on beside the pictures, where its rows are worth keeping."""
         return None
 
+    def start(self) -> str:
+        """Digest of weights that it starts from and that no file of its spec names. Raises ModelError."""
+        return ""
+
     def learn(self, lesson: Lesson, place: Place) -> dict[str, np.ndarray]:
         """What it needs to answer, as plain arrays; the same bytes for the same lesson and seed."""
         raise NotImplementedError
@@ -84,10 +90,9 @@ class Learner(Algorithm):
         k = 0 if self.rates else len(classes)
         place = Place(job.device, job.threads, job.seed, job.files.get("algorithm", {}), job.progress)
         learned, cost, problems = learn(self, grading, k, place, job.artifacts)
-        begun = time.perf_counter()
-        found, left_out = answered(self, learned, grading.test, k, place, job.artifacts)
-        cost["images_per_s"] = round(len(grading.test) / (time.perf_counter() - begun), 1)
-        swept, _ = answered(self, learned, grading.sweep, k, place, job.artifacts)
+        found, left_out, wall_s = answered(self, learned, grading.test, k, place, job.artifacts)
+        cost["images_per_s"] = round(len(found) / max(wall_s, 1e-9), 1)
+        swept, _, _ = answered(self, learned, grading.sweep, k, place, job.artifacts)
         first = sized(grading.test.some(range(min(SHOWN, len(grading.test)))), self.input_size, job.artifacts)
         own_cost, exhibits = self.described(first.only(first.usable), k, place)
         maps = self._maps(learned, grading.test, job, place)
@@ -106,17 +111,20 @@ class Learner(Algorithm):
 
 def answered(
     learner: Learner, learned: Arrays, images: Images, classes: int, place: Place, artifacts: ArtifactStore
-) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Answers by name, and a sentence for each image whose picture cannot be read."""
+) -> tuple[dict[str, np.ndarray], list[str], float]:
+    """Answers by name, a sentence for each image whose picture cannot be read, seconds without reading the files."""
     found: dict[str, np.ndarray] = {}
     problems: list[str] = []
+    wall_s = 0.0
     for part in parts(images):
         seen = see(learner, part, place, artifacts)
         problems += [f"{reason}; left out" for reason in seen.problems]
+        begun = time.perf_counter() - seen.wall_s
         if len(seen.places):
             outputs = learner.outputs(learned, seen.rows, classes, place)
             found |= {part.names[i]: p for i, p in zip(seen.places, outputs, strict=True)}
-    return found, problems
+        wall_s += time.perf_counter() - begun
+    return found, problems, wall_s
 
 
 def learn(
@@ -128,18 +136,21 @@ def learn(
     splits = (train, validation)
     key = {
         "algorithm": identity(learner),
+        "start": learner.start(),
         "pictures": [keys(images) for images in splits],
         "labels": [images.labels.tolist() for images in splits],
+        "names": [list(images.names) for images in splits],  # left-out images are told of by name
         "classes": classes,
         "seed": place.seed,
         **place.key(),
     }
 
     def make() -> dict[str, np.ndarray]:
+        lesson, problems, see_wall_s = _lesson(learner, train, validation, classes, place, artifacts)
         cpu, wall = time.process_time(), time.perf_counter()
-        lesson, problems = _lesson(learner, train, validation, classes, place, artifacts)
-        made = learner.learn(lesson, replace(place, scratch=artifacts.scratch("learned", key)))
+        made = learner.learn(lesson, replace(place, scratch=_scratch(artifacts, key)))
         spent = {"train_cpu_s": time.process_time() - cpu, "train_wall_s": time.perf_counter() - wall}
+        spent["see_wall_s"] = see_wall_s
         costs = {f"{_COST}{name}": np.array(value) for name, value in spent.items()}
         return {**made, **costs, _LEFT_OUT: np.array(problems, dtype=np.str_)}
 
@@ -149,23 +160,37 @@ def learn(
     return stored, cost, problems
 
 
+def _scratch(artifacts: ArtifactStore, key: Mapping[str, Any]) -> Path | None:
+    try:
+        return artifacts.scratch("learned", key)
+    except OSError as error:
+        warnings.warn(f"learning cannot go on after a kill: {artifacts.root} is not writable ({error})", stacklevel=2)
+        return None
+
+
 def _lesson(
     learner: Learner, train: Images, validation: Images, classes: int, place: Place, artifacts: ArtifactStore
-) -> tuple[Lesson, list[str]]:
-    """What is seen of the images that can be read, and a sentence for each that cannot. Raises DataError."""
-    pieces = [
-        (part, see(learner, part, place, artifacts), images is validation)
-        for images in (train, validation)
-        for part in parts(images)
-    ]
-    problems = [problem for _, seen, _ in pieces for problem in seen.problems]
-    if not any(len(seen.places) for _, seen, late in pieces if not late):
+) -> tuple[Lesson, list[str], float]:
+    """What is seen of the images that can be read, a sentence for each that cannot, and seconds of looking.
+
+    Raises DataError.
+    """
+    labels, late = [], []
+    problems: list[str] = []
+    rows, filled, wall_s = np.zeros(0), 0, 0.0
+    for images in (train, validation):
+        for part in parts(images):
+            seen = see(learner, part, place, artifacts)
+            if not filled:
+                # One array for all, so that parts are never held beside their sum.
+                rows = np.zeros((len(train) + len(validation), *seen.rows.shape[1:]), seen.rows.dtype)
+            rows[filled : filled + len(seen.places)] = seen.rows
+            filled += len(seen.places)
+            labels.append(part.labels[seen.places])
+            late.append(np.full(len(seen.places), images is validation))
+            problems += seen.problems
+            wall_s += seen.wall_s
+    lesson = Lesson(rows[:filled], np.concatenate(labels), np.concatenate(late), classes)
+    if lesson.validation.all():
         raise DataError("no training image can be used" + "".join(f"\n{p}" for p in problems[:3]))
-    usable = [(part, seen, late) for part, seen, late in pieces if len(seen.places)]
-    lesson = Lesson(
-        np.concatenate([seen.rows for _, seen, _ in usable]),
-        np.concatenate([part.labels[seen.places] for part, seen, _ in usable]),
-        np.concatenate([np.full(len(seen.places), late) for _, seen, late in usable]),
-        classes,
-    )
-    return lesson, problems
+    return lesson, problems, wall_s

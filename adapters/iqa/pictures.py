@@ -15,12 +15,17 @@ import numpy as np
 from ...artifacts import ArtifactStore
 from ...digests import FileDigests
 from ...errors import DataError
+from ...provenance import package_version
 from .items import Images, Picture
 
 CHUNK = 256
 """Pictures in one stored file: 50 MB of them at 256 pixels."""
 VERSION = 1
 """Raised when decoding or preparation gives other pixels."""
+DECODERS = ("numpy", "opencv-python-headless", "pillow", "pydicom")
+"""Libraries that pixels depend on; without pydicom a picture may have none."""
+MOST_THREADS = 8
+"""Threads that decode: each holds a whole photograph."""
 
 Crop = Literal["field_of_view", "none"]
 
@@ -34,26 +39,30 @@ class FilePicture:
     digests: FileDigests
     stored = True
 
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return str(self.file)
+
     def key(self) -> str:
         """Content of the file, and how it is prepared."""
-        return f"{self.digests.of(self.file)} {self.crop} {VERSION}"
+        return f"{self.digests.of(self.file)} {self.crop}"
 
     def read(self, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Raises DataError for a file that is no picture, or no fundus where one is looked for."""
-        return read_prepared(self.file, str(self.file), self.crop, size)
+        return read_prepared(self.file, self.crop, size)
 
 
-def read_prepared(file: Path | BinaryIO, name: str, crop: Crop, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels and field of view of an encoded picture, at `size`. Raises DataError naming it."""
+def read_prepared(file: Path | BinaryIO, crop: Crop, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels and field of view of an encoded picture, at `size`. Raises DataError, which does not name it."""
     from ..vision.fundus import prepared, resized
     from ..vision.images import read_image
 
     try:
         return resized(*prepared(read_image(file), crop), size)
     except DataError as error:
-        # Some of its messages know the file, some only the pixels.
-        text = str(error)
-        raise DataError(text if name in text else f"{name}: {text}") from error
+        # What is kept of a picture is kept by its content, so it must not say where the file was.
+        raise DataError(str(error).removeprefix(f"{file}: ")) from error
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,7 @@ class ArrayPicture:
     """A picture that is in memory already, with its quality where that is known."""
 
     identity: str
+    name: str
     rgb: np.ndarray
     fov: np.ndarray
     known_quality: np.ndarray | None = None
@@ -110,10 +120,10 @@ class Sized:
 def sized(
     images: Images,
     size: int,
-    artifacts: ArtifactStore,
+    artifacts: ArtifactStore | None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Sized:
-    """All pictures of `images`; those that must be decoded come from the store where they were decoded before."""
+    """All pictures of `images`; those that must be decoded come from the store, if any, where they were before."""
     assert images.pictures is not None
     n = len(images)
     rgb, fov = np.zeros((n, size, size, 3), np.uint8), np.zeros((n, size, size), bool)
@@ -123,15 +133,22 @@ def sized(
         chunk = images.pictures[start : start + CHUNK]
         arrays = _chunk(chunk, size, artifacts)
         rgb[start : start + len(chunk)], fov[start : start + len(chunk)] = arrays["rgb"], arrays["fov"]
-        unusable |= {start + i: str(reason) for i, reason in enumerate(arrays["reason"]) if reason}
+        for i, reason in enumerate(arrays["reason"].tolist()):
+            if reason:
+                unusable[start + i] = reason
     progress(n, n)
     return Sized(rgb, fov, unusable)
 
 
-def _chunk(pictures: Sequence[Picture], size: int, artifacts: ArtifactStore) -> Mapping[str, np.ndarray]:
-    if not any(p.stored for p in pictures):
+def versions() -> list[str]:
+    """What pixels depend on, beside the files."""
+    return [str(VERSION), *(package_version(name) for name in DECODERS)]
+
+
+def _chunk(pictures: Sequence[Picture], size: int, artifacts: ArtifactStore | None) -> Mapping[str, np.ndarray]:
+    if artifacts is None or not any(p.stored for p in pictures):
         return _read(pictures, size)
-    key = {"pictures": [p.key() for p in pictures], "size": size}
+    key = {"pictures": [p.key() for p in pictures], "size": size, "versions": versions()}
     found: Mapping[str, np.ndarray] = artifacts.get("pictures", key, lambda: _read(pictures, size))
     return found
 
@@ -145,6 +162,6 @@ def _read(pictures: Sequence[Picture], size: int) -> dict[str, np.ndarray]:
         except DataError as error:
             return np.zeros((size, size, 3), np.uint8), np.zeros((size, size), bool), str(error)
 
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, MOST_THREADS)) as pool:
         rgb, fov, reasons = zip(*pool.map(one, pictures), strict=True)
     return {"rgb": np.stack(rgb), "fov": np.stack(fov), "reason": np.array(reasons, dtype=np.str_)}

@@ -31,25 +31,32 @@ def listed(paths: Sequence[Path], folder: Path | None, column: str | None, crop:
     digests = FileDigests.load(cache_home())
     found: dict[str, Picture] = {}
     left_out: dict[str, str] = {}
+
+    def add(name: str, picture: Picture) -> None:
+        known = found.setdefault(name, picture)
+        if known.name != picture.name:
+            raise UsageError(
+                f"{picture.name}: {known.name} is called {name!r} as well; name their common folder instead"
+            )
+
     for path in paths:
         if path.suffix.lower() == ".csv":
             name_column = column or column_of(path, IMAGE_COLUMNS)
             find = index(folder or path.parent)
             for _, row in read_rows(path, [name_column]):
                 try:
-                    found[row[name_column]] = FilePicture(find(row[name_column]), crop, digests)
+                    add(row[name_column], FilePicture(find(row[name_column]), crop, digests))
                 except DataError as error:
                     left_out[row[name_column]] = str(error)
         elif any((path / name).is_file() for name in ("dataset_dict.json", "dataset_info.json", "state.json")):
             from .sources.dataset import pictures
 
-            found |= pictures(path, column or "image", crop)
+            for name, picture in pictures(path, column or "image", crop).items():
+                add(name, picture)
         else:
             for file in find_images([path]):
                 name = file.relative_to(path).as_posix() if path.is_dir() else file.name
-                if name in found:
-                    raise UsageError(f"{file}: another picture is called {name!r}; name their common folder instead")
-                found[name] = FilePicture(file, crop, digests)
+                add(name, FilePicture(file, crop, digests))
     if not found:
         raise DataError("none of the pictures is there" + "".join(f"\n{r}" for r in [*left_out.values()][:3]))
     names = tuple(found)
@@ -62,7 +69,7 @@ def predictions(
     """Probabilities or scores by name, and a sentence for each picture that could not be read."""
     place = Place(device, threads, checkpoint.seed, checkpoint.files, progress)
     store = ArtifactStore(artifact_root())
-    found, problems = answered(checkpoint.learner, checkpoint.learned, images, len(checkpoint.classes), place, store)
+    found, problems, _ = answered(checkpoint.learner, checkpoint.learned, images, len(checkpoint.classes), place, store)
     problems = [*(f"{reason}; left out" for reason in images.left_out.values()), *problems]
     if not found:
         raise DataError("none of the pictures can be graded" + "".join(f"\n{p}" for p in problems[:3]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ def _has(file: Path, column: str) -> bool:
 
 def _numbers(part: Part, protocol: Grade) -> dict[str, Any]:
     """Names as in published evaluations of EyeQ; a metric that is not defined is None."""
-    classes, k = protocol.classes, len(protocol.classes)
+    classes = protocol.classes
     metrics = protocol.metrics()
     cell = Cell({"id": "score", "status": "ok", "metrics": [m.to_json() for m in metrics]}, part.records, part.items)
     values: dict[str, dict[str, float]] = {}
@@ -136,8 +137,16 @@ def _numbers(part: Part, protocol: Grade) -> dict[str, Any]:
     found["interval95"] = {name: [e.low, e.high] for name, e in bounds.items()}
     found["patients"] = next(iter(bounds.values())).clusters
     found["warnings"] = part.warnings
-    assert k == len(found["recall_per_class"])
-    return found
+    return {name: _defined(value) for name, value in found.items()}
+
+
+def _defined(value: Any) -> Any:
+    """None for what is not finite, which JSON cannot say."""
+    if isinstance(value, dict):
+        return {name: _defined(v) for name, v in value.items()}
+    if isinstance(value, list):
+        return [_defined(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _by(by: str, values: Mapping[str, Mapping[str, float]], items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -11,23 +11,11 @@ import torch
 
 from ...components import Opening
 from ...errors import ModelError
+from ..devices import prepared
 from .folder import check_folder
 from .model import LanguageModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def prepare_device(opening: Opening) -> torch.device:
-    """Set the number of threads and check that the device is there. Raises ModelError."""
-    device = opening.device
-    torch.set_num_threads(opening.threads)
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelError(
-            f"device {device}: no CUDA GPU is usable here; choose --device cpu, or see `benchwright doctor`"
-        )
-    if device == "mps" and not torch.backends.mps.is_available():
-        raise ModelError("device mps: not available here; choose --device cpu")
-    return torch.device(device)
 
 
 @contextmanager
@@ -60,7 +48,7 @@ def open_folder(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = Path(folder)
-    target = prepare_device(opening)
+    target = prepared(opening.device, opening.threads)
     check_folder(folder, allow_pickle)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

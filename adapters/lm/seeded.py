@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .loading import DTYPES, prepare_device
+from ..devices import prepared
+from .loading import DTYPES
 from .model import LanguageModel
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def open_seeded(source: Seeded, opening: Opening) -> LanguageModel:
     """Build the model. Weights are drawn on the CPU from an explicit generator, whatever the device."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    target = prepare_device(opening)
+    target = prepared(opening.device, opening.threads)
     tokenizer = byte_tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer),

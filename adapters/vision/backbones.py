@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from ...artifacts import cache_home
+from ...digests import FileDigests
 from ...errors import ModelError
 from .inputs import COLOURS, colour_scaling
 from .names import TINY
@@ -139,18 +141,9 @@ def features(
 
 def _timm(backbone: Backbone, channels: int, size: int) -> tuple[nn.Module, str]:
     """timm's network without its classifier, and the name of its first convolution."""
-    try:
-        import timm
-        from timm.models import get_pretrained_cfg
-    except (ImportError, RuntimeError) as error:
-        # RuntimeError: torchvision was built for another torch.
-        raise ModelError(
-            f"backbone {backbone.name} is timm's, which cannot be imported ({error}); `pip install -U torch "
-            f"torchvision timm` from one index, or use {TINY}"
-        ) from error
+    timm, known = _imported(backbone.name)
     settings: dict[str, Any] = {}
     try:
-        known = get_pretrained_cfg(backbone.name)
         if known is not None and known.fixed_input_size:
             settings["img_size"] = size
         if backbone.pretrained:
@@ -163,6 +156,28 @@ def _timm(backbone: Backbone, channels: int, size: int) -> tuple[nn.Module, str]
             "change `size`, or take another backbone"
         ) from error
     return body, _first_convolution(body, backbone.name)
+
+
+def pretrained_digest(backbone: Backbone) -> str:
+    """Digest of the weights that timm names for a backbone; empty for one that starts without. Raises ModelError."""
+    if not backbone.pretrained:
+        return ""
+    _, known = _imported(backbone.name)
+    return FileDigests.load(cache_home()).of(timm_file(backbone.name, known))
+
+
+def _imported(name: str) -> tuple[Any, Any]:
+    """timm, and its pretrained configuration of a backbone. Raises ModelError when it cannot be imported."""
+    try:
+        import timm
+        from timm.models import get_pretrained_cfg
+    except (ImportError, RuntimeError) as error:
+        # RuntimeError: torchvision was built for another torch.
+        raise ModelError(
+            f"backbone {name} is timm's, which cannot be imported ({error}); `pip install -U torch "
+            f"torchvision timm` from one index, or use {TINY}"
+        ) from error
+    return timm, get_pretrained_cfg(name)
 
 
 def _first_convolution(body: nn.Module, name: str) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from ...digests import files_below
 from ...errors import DataError, closest
 
 if TYPE_CHECKING:
@@ -133,15 +134,7 @@ def _listed(folder: Path) -> list[PurePosixPath]:
 
 
 def _walk(folder: Path) -> Iterator[PurePosixPath]:
-    seen: set[str] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        # A link to a folder above would be followed for ever.
-        here = os.path.realpath(parent)
-        folders[:] = () if here in seen else sorted(name for name in folders if not name.startswith("."))
-        if here not in seen:
-            inner = PurePosixPath(Path(parent).relative_to(folder).as_posix())
-            yield from (inner / f for f in files if not f.startswith(".") and f.lower().endswith(SUFFIXES))
-        seen.add(here)
+    return (PurePosixPath(file.as_posix()) for file in files_below(folder) if file.name.lower().endswith(SUFFIXES))
 
 
 def natural(text: str) -> tuple[list[str | int], str]:

@@ -221,7 +221,7 @@ def _epoch(task: _Task, fit: Fit, progress: Callable[[int, int], None]) -> Epoch
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[recipe.precision]
     lr = recipe.lr
     fit.network.train()
-    with _seeded(task, "dropout", epoch), torch.backends.cudnn.flags(benchmark=False, deterministic=True):
+    with _seeded(task, "dropout", epoch):
         for i, batch in enumerate(task.batches):
             places, step = order[batch], fit.epoch * steps + i
             lr = learning_rate(recipe, step, recipe.epochs * steps)

@@ -151,11 +151,13 @@ def _reference_metrics(resolved: Resolved, task: TaskSpec) -> Iterator[Problem]:
 def _withdrawn(resolved: Resolved, library: Library) -> Iterator[Problem]:
     """Numbers that this reference repeats though a reference of the same task says that they were taken back."""
     trees = [library.resolved_tree(e).data for e in library.entries.values() if e.kind == "reference"]
+    # Other references are read as they are written: what is wrong with them is not this one's problem.
     notes = {
-        (gone["metric"], gone["value"]): f"{gone['method']}: {gone['note']}"
+        (gone.get("metric"), gone.get("value")): f"{gone.get('method')}: {gone.get('note')}"
         for data in (*trees, resolved.tree.data)
-        if data.get("task") == resolved.spec.task
-        for gone in data.get("withdrawn", ())
+        if data.get("task") == resolved.spec.task and isinstance(data.get("withdrawn"), list)
+        for gone in data["withdrawn"]
+        if isinstance(gone, dict)
     }
     for i, row in enumerate(resolved.spec.rows):
         for column, value in row.values.items():

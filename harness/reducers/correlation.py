@@ -6,17 +6,23 @@ import numpy as np
 
 from ..metrics import Array, Columns, register_reducer
 
+ROUNDING = 1e-24
+"""A variance that is a smaller part of the mean square is float noise."""
+
 
 def _pearson(x: Array, y: Array, weights: Array) -> Array:
     """Weighted correlation of `x` and `y`, of shape (samples, items) or (items,)."""
     total = weights.sum(axis=1, keepdims=True)
-    x = x - (weights * x).sum(axis=1, keepdims=True) / total
-    y = y - (weights * y).sum(axis=1, keepdims=True) / total
-    spread = np.sqrt((weights * x * x).sum(axis=1) * (weights * y * y).sum(axis=1))
-    together = (weights * x * y).sum(axis=1)
-    # A constant leaves a spread of rounding, not of zero.
-    floor = 1e-12 * weights.sum(axis=1) * max(float(np.abs(x).max()) * float(np.abs(y).max()), 1e-300)
-    result: Array = np.where(spread > floor, together / np.where(spread > floor, spread, 1), np.nan)
+    centred, spreads, floors = [], [], []
+    for values in (x, y):
+        moved = values - (weights * values).sum(axis=1, keepdims=True) / total
+        centred.append(moved)
+        spreads.append((weights * moved * moved).sum(axis=1))
+        # A constant leaves a spread of rounding, not of zero.
+        floors.append(ROUNDING * (weights * values * values).sum(axis=1))
+    defined = (spreads[0] > floors[0]) & (spreads[1] > floors[1])
+    together = (weights * centred[0] * centred[1]).sum(axis=1)
+    result: Array = np.where(defined, together / np.sqrt(np.where(defined, spreads[0] * spreads[1], 1)), np.nan)
     return result
 
 

@@ -123,6 +123,19 @@ def test_a_checkpoint_is_what_was_saved(checkpoint: Path, tmp_path: Path) -> Non
         np.testing.assert_array_equal(array, read.learned[name])
 
 
+def test_a_network_s_checkpoint_answers_as_the_network_does(eyeq: Path, tmp_path: Path) -> None:
+    """Weights of every shape come back, also the counters of batch norm, which have none."""
+    spec = tmp_path / "net.yaml"
+    small = "{size: 64, recipe: {epochs: 1}, branches: [{image: lab, priors: [{type: dark_channel, patch: 5}]}]}"
+    spec.write_text(f"kind: method\nname: net\nextends: tiny-rgb\nalgorithm: {small}\n", encoding="utf-8")
+    source = ("--method", spec, "--task", "eyeq", "--data", eyeq)
+    assert iqa("train", *source, "--out", tmp_path / "net").exit_code == 0
+    for method, out in (((*source,), "1.csv"), (("--method", tmp_path / "net"), "2.csv")):
+        result = iqa("predict", eyeq / "test", *method, "--out", tmp_path / out)
+        assert result.exit_code == 0, result.exception
+    assert (tmp_path / "1.csv").read_bytes() == (tmp_path / "2.csv").read_bytes()
+
+
 def test_mistakes_are_told(eyeq: Path, checkpoint: Path, tmp_path: Path) -> None:
     labels, out = eyeq / "Label_EyeQ_test.csv", tmp_path / "p.csv"
     assert "did you mean 'features-forest'" in failed("train", "--method", "features-forst", "--out", tmp_path / "c")
@@ -133,11 +146,37 @@ def test_mistakes_are_told(eyeq: Path, checkpoint: Path, tmp_path: Path) -> None
     assert "expected field_of_view" in failed("predict", eyeq, "--method", checkpoint, "--crop", "x", "--out", out)
     assert "nowhere" in failed("predict", tmp_path / "nowhere", "--method", checkpoint, "--out", out)
     assert "it has no checkpoint.json" in failed("predict", eyeq / "test", "--method", tmp_path, "--out", out)
-    assert "at least two names" in failed("score", out, "--labels", labels, "--classes", "Good")
+    assert "at least two different names" in failed("score", out, "--labels", labels, "--classes", "Good")
+    assert "two different names" in failed("score", out, "--labels", labels, "--classes", "Good,Good,Bad")
+    assert "has no group" in failed("score", out, "--labels", labels, "--patients", "foo")
+    assert "is not a regular expression" in failed("score", out, "--labels", labels, "--patients", "(")
+    assert "expected cpu, cuda" in failed("predict", labels, "--method", checkpoint, "--device", "foo", "--out", out)
     assert "not one of the classes" in failed("score", out, "--labels", labels, "--reject", "Bad")
     assert "cannot be read as CSV" in failed("score", out, "--labels", labels)
     out.write_text("image,Good,Usable\n1_left.jpeg,1,0\n", encoding="utf-8")
     assert "no column 'Reject'" in failed("score", out, "--labels", labels)
+
+
+def test_two_pictures_of_one_name_are_refused(eyeq: Path, checkpoint: Path, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "eye.png").write_bytes((eyeq / "test" / "12_left.png").read_bytes())
+    out = tmp_path / "p.csv"
+    message = failed("predict", tmp_path / "a", tmp_path / "b", "--method", checkpoint, "--out", out)
+    assert "are both called 'eye.png'" in message or "is called 'eye.png' as well" in message
+    assert iqa("predict", tmp_path, "--method", checkpoint, "--out", out).exit_code == 0
+    assert [r["image"] for r in rows_of(out)] == ["a/eye.png", "b/eye.png"]
+
+
+def test_what_is_not_defined_is_null_in_json_and_a_dash_in_the_table(tmp_path: Path) -> None:
+    """All labels of one class: no AUC, no kappa."""
+    (tmp_path / "l.csv").write_text("image,quality\na,0\nb,0\n", encoding="utf-8")
+    (tmp_path / "p.csv").write_text("image,Good,Usable,Reject\na,.8,.1,.1\nb,.3,.6,.1\n", encoding="utf-8")
+    asked = ("score", tmp_path / "p.csv", "--labels", tmp_path / "l.csv")
+    found = json.loads(iqa(*asked, "--json").output, parse_constant=lambda text: pytest.fail(text))
+    assert found["accuracy"] == 0.5
+    assert found["macro_auc_ovr_raw"] is None
+    assert "–" in iqa(*asked).output
 
 
 def test_other_column_names_and_two_classes(tmp_path: Path) -> None:

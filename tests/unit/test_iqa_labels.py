@@ -41,6 +41,13 @@ def test_a_bad_row_costs_no_other(tmp_path: Path) -> None:
     assert "in line 5" in images.problems[2]
 
 
+def test_a_row_without_a_label_takes_nothing_from_one_that_has_it(tmp_path: Path) -> None:
+    images = read_labels(COLUMNS, written(tmp_path, "image,quality,DR_grade\n1_left,0,0\n1_left,,0\n"), class_index(()))
+    assert images.names == ("1_left",)
+    assert not images.left_out
+    assert len(images.problems) == 1
+
+
 def test_named_labels_may_run_backwards(tmp_path: Path) -> None:
     """As in EyeQ-D and DeepDRiD, where the larger number is the better image."""
     file = written(tmp_path, "image,quality,DR_grade\n1_left,2,0\n2_left,0,0\n3_left,good,0\n")
@@ -60,6 +67,7 @@ def test_scores(tmp_path: Path) -> None:
     [
         ("image,qualty,DR_grade\n", "labels.csv:1: no column 'quality'; did you mean 'qualty'?"),
         ("image,quality,DR_grade\n", "no usable row after the header"),
+        ("image,quality,quality,DR_grade\n", "several columns are called 'quality'"),
         ("image,quality,DR_grade\nnobody,1,0\n", "labels.csv:2: image 'nobody' does not match the pattern"),
     ],
 )

@@ -88,7 +88,8 @@ def test_pictures_that_cannot_be_read_cost_no_other(tmp_path: Path, monkeypatch:
     store = ArtifactStore(tmp_path / "artifacts")
     pictures = sized(grading.test, 48, store, lambda done, total: None)
     assert pictures.usable.tolist() == [0, 3]
-    assert "b.png" in pictures.unusable[1]
+    assert "truncated" in pictures.unusable[1]
+    assert str(tmp_path) not in pictures.unusable[1]  # it is kept by the picture's content
     assert "field of view" in pictures.unusable[2]
     assert pictures.rgb.shape == (4, 48, 48, 3)
     monkeypatch.setattr(FilePicture, "read", None)  # the second time nothing is decoded
@@ -110,6 +111,25 @@ def test_folders_of_classes(tmp_path: Path) -> None:
         )
     with pytest.raises(DataError, match="unknown folder 'Godo'; did you mean 'Good'"):
         ImageFolders(type="image_folders", class_folders=("Godo", "Bad")).load({"folder": tmp_path}, None)
+
+
+def test_folders_with_too_few_images_and_folders_of_one_name(tmp_path: Path) -> None:
+    for name in ("Good", "Bad"):
+        picture(tmp_path / name / "x.png", 1)
+    spec = ImageFolders(type="image_folders", class_folders=("Good", "Bad"), test_share=0.999)
+    with pytest.raises(DataError, match=r"2 images are too few for a test share of 0\.999"):
+        spec.load({"folder": tmp_path}, None)
+    with pytest.raises(ValueError, match="each class needs a name of its own"):
+        ImageFolders(type="image_folders", class_folders=("Good", "Good"))
+    with pytest.raises(ValueError, match="must differ by a hundredth"):
+        Sweep(severities=(0.499, 0.501))
+
+
+def test_a_limit_takes_images_of_all_classes(tmp_path: Path) -> None:
+    for number in range(24):
+        picture(tmp_path / ("Good" if number % 2 else "Bad") / f"x ({number}).png", number)
+    spec = ImageFolders(type="image_folders", class_folders=("Good", "Bad"), test_share=1.0)
+    assert set(spec.load({"folder": tmp_path}, 6).test.labels.tolist()) == {0, 1}
 
 
 def test_a_hugging_face_data_set(tmp_path: Path) -> None:

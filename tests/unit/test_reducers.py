@@ -94,9 +94,10 @@ def test_correlations_are_scipy_s_and_have_no_value_without_spread() -> None:
             assert reducer(name)({"label": columns["label"], "predicted": columns["predicted"]}, row[None])[
                 0
             ] == pytest.approx(value, rel=1e-12)
-    flat = {"label": np.arange(4.0), "predicted": np.full(4, 0.1)}
-    for name in ("pearson", "spearman"):
-        assert np.isnan(reducer(name)(flat, np.ones((1, 4)))[0])
+    for n, constant in ((4, 0.1), (37, 3.3), (100, 3.3), (50, 1e6 + 0.1)):
+        flat = {"label": np.arange(float(n)), "predicted": np.full(n, constant)}
+        for name in ("pearson", "spearman"):
+            assert np.isnan(reducer(name)(flat, np.ones((1, n)))[0]), (n, constant)
 
 
 def test_edges() -> None:

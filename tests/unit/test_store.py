@@ -90,6 +90,28 @@ def test_what_is_unfinished_outlives_a_kill_and_is_removed_when_it_is_stored(tmp
     assert not list(store.scratch("network", key).iterdir())
 
 
+def test_a_whole_artifact_is_not_replaced_by_another_process_s(tmp_path: Path) -> None:
+    """Two processes make the same one: the first stays, and both read it."""
+    store = ArtifactStore(tmp_path)
+
+    def build() -> list[int]:
+        ArtifactStore(tmp_path).get("k", {}, lambda: [1])  # the other one was faster
+        return [2]
+
+    assert store.get("k", {}, build) == [1]
+
+
+def test_linked_folders_are_part_of_a_folder_s_digest(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "near").mkdir()
+    (tmp_path / "far" / "a.png").write_bytes(b"1")
+    (tmp_path / "near" / "link").symlink_to(tmp_path / "far", target_is_directory=True)
+    (tmp_path / "near" / "round").symlink_to(tmp_path / "near", target_is_directory=True)
+    first = FileDigests(tmp_path / "digests.json").of(tmp_path / "near")
+    (tmp_path / "far" / "a.png").write_bytes(b"22")
+    assert FileDigests(tmp_path / "digests.json").of(tmp_path / "near") != first
+
+
 def test_pruning_removes_the_least_recently_used(tmp_path: Path) -> None:
     import os
 

@@ -41,21 +41,30 @@ class _OnFeatures(Learner):
             groups = self.features.groups
             rows = [handcrafted(p, f, groups) for p, f in zip(pictures.rgb, pictures.fov, strict=True)]
             return np.reshape(rows, (len(rows), len(names(groups))))
-        import torch
-
+        from ...devices import computing
         from ...vision.backbones import features
 
-        torch.set_num_threads(place.threads)
         frozen, file = self.features, place.files.get("features.backbone.weights")
         if frozen.backbone.weights is not None and file is None:
             needed = f"the backbone's weights, {frozen.backbone.weights}, are not part of a checkpoint"
             raise UsageError(f"{needed}; predict with the method's spec and --data DIR instead")
-        return features(frozen.backbone, frozen.normalise, self.size, pictures.rgb, file, place.device, place.seed)
+        look, seed = frozen.normalise, place.seed
+        with computing(place.device, place.threads):
+            return features(frozen.backbone, look, self.size, pictures.rgb, file, place.device, seed)
 
     def sight(self, place: Place) -> dict[str, Any]:
         """Features are kept: other classifiers look at the same ones, and other seeds if no weight is random."""
         drawn = isinstance(self.features, Frozen) and not self.features.backbone.pretrained
-        return {"features": identity(self.features), "version": self.version, "seed": place.seed if drawn else None}
+        seed = place.seed if drawn else None
+        return {"features": identity(self.features), "version": self.version, "seed": seed, "start": self.start()}
+
+    def start(self) -> str:
+        """Of timm's weights, where it looks through them."""
+        if not isinstance(self.features, Frozen):
+            return ""
+        from ...vision.backbones import pretrained_digest
+
+        return pretrained_digest(self.features.backbone)
 
     def learn(self, lesson: Lesson, place: Place) -> dict[str, np.ndarray]:
         """Features and labels of all images: nothing here stops early, so validation images teach as well.

@@ -30,46 +30,56 @@ class _Network(Design, Learner):
 
         return planes(self, pictures.rgb, pictures.fov)
 
+    def start(self) -> str:
+        """Of timm's weights, where it starts from them."""
+        from ...vision.backbones import pretrained_digest
+
+        return pretrained_digest(self.backbone)
+
     def learn(self, lesson: Lesson, place: Place) -> dict[str, np.ndarray]:
         """The weights of the epoch with the least validation loss. Raises ModelError, DataError."""
+        from ...devices import computing
         from ...vision.training import Lesson as Planes
         from ...vision.training import train
 
-        self._threads(place)
-        return train(
-            self,
-            self.loss,
-            Planes(lesson.seen, lesson.labels, lesson.validation, lesson.classes),
-            seed=place.seed,
-            device=place.device,
-            weights_file=place.files.get("backbone.weights"),
-            checkpoint=None if place.scratch is None else place.scratch / "training.safetensors",
-            progress=place.progress,
-        )
+        with computing(place.device, place.threads):
+            return train(
+                self,
+                self.loss,
+                Planes(lesson.seen, lesson.labels, lesson.validation, lesson.classes),
+                seed=place.seed,
+                device=place.device,
+                weights_file=place.files.get("backbone.weights"),
+                checkpoint=None if place.scratch is None else place.scratch / "training.safetensors",
+                progress=place.progress,
+            )
 
     def outputs(self, learned: Arrays, seen: np.ndarray, classes: int, place: Place) -> np.ndarray:
         """Probabilities, or scores in the units of the ratings."""
+        from ...devices import computing
         from ...vision.training import predict
 
-        self._threads(place)
-        return predict(self, self.loss, classes, learned, seen, device=place.device)
+        with computing(place.device, place.threads):
+            return predict(self, self.loss, classes, learned, seen, device=place.device)
 
     def saliency(self, learned: Arrays, seen: np.ndarray, classes: int, of: int, place: Place) -> np.ndarray | None:
         """Grad-CAM of one class."""
+        from ...devices import computing
         from ...vision.saliency import grad_cam
 
-        self._threads(place)
-        return grad_cam(self, self.loss, classes, learned, seen, of, place.device)
+        with computing(place.device, place.threads):
+            return grad_cam(self, self.loss, classes, learned, seen, of, place.device)
 
     def described(self, pictures: Sized, classes: int, place: Place) -> tuple[dict[str, float], dict[str, Any]]:
         """Parameters, multiply-adds of one image, milliseconds of one image alone; pictures of the priors."""
+        from ...devices import computing
         from ...vision.losses import outputs
         from ...vision.size import latency_ms, size_of
 
-        self._threads(place)
         logits = outputs(self.loss, classes)
-        parameters, macs = size_of(self, logits)
-        latency = round(latency_ms(self, logits, place.device), 3)
+        with computing(place.device, place.threads):
+            parameters, macs = size_of(self, logits)
+            latency = round(latency_ms(self, logits, place.device), 3)
         cost = {"parameters": float(parameters), "macs": float(macs), "latency_ms": latency}
         return cost, self._priors_shown(pictures)
 
@@ -78,7 +88,7 @@ class _Network(Design, Learner):
         from ..exhibits import picture_rows
 
         priors = list(dict.fromkeys(prior for branch in self.branches for prior in branch.priors))
-        if not priors:
+        if not priors or not len(pictures.rgb):
             return {}
         rows = [
             [pictures.rgb[i], *(prior_map(p, pictures.rgb[i], pictures.fov[i]) for p in priors)]
@@ -86,11 +96,6 @@ class _Network(Design, Learner):
         ]
         named = ", ".join(p.type.replace("_", " ") for p in priors)
         return {"priors": picture_rows(f"Pictures and their priors: {named}", rows)}
-
-    def _threads(self, place: Place) -> None:
-        import torch
-
-        torch.set_num_threads(place.threads)
 
 
 class Network(_Network):

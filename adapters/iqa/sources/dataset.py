@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +14,7 @@ from ....canonical import digest
 from ....errors import DataError, unknown
 from ..items import NO_IMAGES, Grading, Images
 from ..labels import class_index, patient_of
-from ..pictures import VERSION, Crop, read_prepared
+from ..pictures import Crop, read_prepared
 from .splits import check_disjoint, cut
 
 if TYPE_CHECKING:
@@ -32,15 +33,23 @@ class RowPicture:
 
     def key(self) -> str:
         """Content of the encoded picture, and how it is prepared."""
-        return f"{digest(self._content())} {self.crop} {VERSION}"
+        return f"{digest(self._content())} {self.crop}"
 
     def read(self, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Raises DataError for what is no picture, or no fundus where one is looked for."""
-        return read_prepared(BytesIO(self._content()), f"row {self.number}", self.crop, size)
+        return read_prepared(BytesIO(self._content()), self.crop, size)
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"row {self.number}"
 
     def _content(self) -> bytes:
-        found = self.rows[self.number][self.column]
-        return bytes(found["bytes"]) if found["bytes"] is not None else Path(found["path"]).read_bytes()
+        """Empty where the row has no picture."""
+        found = self.rows[self.number][self.column] or {}
+        if found.get("bytes") is not None:
+            return bytes(found["bytes"])
+        return Path(found["path"]).read_bytes() if found.get("path") else b""
 
 
 def load(spec: ImageDataset, folder: Path, limit: int | None) -> Grading:
@@ -109,6 +118,8 @@ def _images(spec: ImageDataset, folder: Path, splits: Any, split: str, limit: in
     read = class_index(spec.label_names)
     names, labels, found, left_out = [], [], [], {}
     of_names = rows[spec.name_column] if spec.name_column else [_name(split, n) for n in range(len(rows))]
+    if twice := [name for name, count in Counter(map(str, of_names)).items() if count > 1]:
+        raise DataError(f"{folder}: {split}: {spec.name_column} {twice[0]!r} is the name of several rows")
     for number, (name, label) in enumerate(zip(map(str, of_names), rows[spec.label_column], strict=True)):
         try:
             labels.append(int(read(str(label))))

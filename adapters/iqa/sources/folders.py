@@ -13,7 +13,7 @@ from ....errors import DataError, unknown
 from ..items import NO_IMAGES, Grading, Images
 from ..labels import patient_of
 from ..pictures import FilePicture
-from .splits import cut
+from .splits import cut, part_of
 
 if TYPE_CHECKING:
     from .params import ImageFolders
@@ -35,7 +35,11 @@ def load(spec: ImageFolders, root: Path, limit: int | None) -> Grading:
             pictures.append(FilePicture(file, spec.crop, digests))
     patients = tuple(patient_of(spec.patient_pattern, n) for n in names)
     everything = Images(tuple(names), np.array(labels), patients, ({},) * len(names), tuple(pictures))
+    # Folder after folder would be class after class, of which the first few images know only one.
+    everything = everything.some(sorted(range(len(names)), key=lambda i: part_of(names[i], "order")))
     test, train = cut(everything, spec.test_share, "test")
+    if not len(test) or (spec.test_share < 1 and not len(train)):
+        raise DataError(f"{root}: {len(names)} images are too few for a test share of {spec.test_share}")
     counts = {"test": [int(n) for n in np.bincount(test.labels)], "train": [int(n) for n in np.bincount(train.labels)]}
     validation, train = cut(train, spec.validation_share, "validation") if len(train) else (NO_IMAGES, train)
     test = test if limit is None else test.some(range(min(limit, len(test))))

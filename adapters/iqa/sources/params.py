@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError(f"{', '.join(names)}: each class needs a name of its own")
+    return names
+
+
 class Source(Data):
     """What all sources share."""
 
@@ -131,6 +137,11 @@ class ImageFolders(Source):
     crop: Literal["field_of_view", "none"] = "field_of_view"
     test_share: Annotated[float, Field(gt=0, le=1)] = 0.5
 
+    @field_validator("class_folders")
+    @classmethod
+    def _different(cls, folders: tuple[str, ...]) -> tuple[str, ...]:
+        return _distinct(folders)
+
     def offers(self) -> frozenset[str]:
         """Everything, unless all is for testing."""
         return frozenset({"images"} | ({"train_labels", "train_images"} if self.test_share < 1 else set()))
@@ -182,6 +193,13 @@ class Sweep(Strict):
         0.75,
         1.0,
     )
+
+    @field_validator("severities")
+    @classmethod
+    def _told_apart(cls, severities: tuple[float, ...]) -> tuple[float, ...]:
+        if len({f"{s:.2f}" for s in severities}) < len(severities):
+            raise ValueError("severities must differ by a hundredth at least; images are named by them")
+        return severities
 
 
 class FundusWorld(Data):

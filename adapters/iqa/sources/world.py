@@ -65,7 +65,8 @@ def _made(spec: FundusWorld, wanted: Sequence[tuple[int, Mapping[str, float] | N
     made_from = digest(key)
     quality = arrays["quality"].astype(np.float32) / 255
     pictures = tuple(
-        ArrayPicture(f"{made_from} {i}", arrays["rgb"][i], arrays["fov"][i], quality[i]) for i in range(len(names))
+        ArrayPicture(f"{made_from} {i}", names[i], arrays["rgb"][i], arrays["fov"][i], quality[i])
+        for i in range(len(names))
     )
     groups = tuple(
         _groups(dict(zip(AXES, row, strict=True)), name) for row, name in zip(arrays["severity"], names, strict=True)
