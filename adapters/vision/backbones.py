@@ -177,7 +177,10 @@ def _imported(name: str) -> tuple[Any, Any]:
             f"backbone {name} is timm's, which cannot be imported ({error}); `pip install -U torch "
             f"torchvision timm` from one index, or use {TINY}"
         ) from error
-    return timm, get_pretrained_cfg(name)
+    try:
+        return timm, get_pretrained_cfg(name)
+    except RuntimeError as error:
+        raise ModelError(f"timm cannot build {name} ({error}); leave out what is behind the point") from error
 
 
 def _first_convolution(body: nn.Module, name: str) -> str:

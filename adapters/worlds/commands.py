@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...errors import UsageError, unknown
+from ...errors import RunError, UsageError, unknown
 
 if TYPE_CHECKING:
     from .knowledge.training import Progress, Recipe
@@ -109,7 +109,10 @@ def images(
     from .fundus import GRADES
     from .fundus.folder import LABELS, write
 
-    counts = write(out, number, size, seed)
+    try:
+        counts = write(out, number, size, seed)
+    except OSError as error:
+        raise RunError(f"{out}: cannot be written ({error.strerror})") from error
     typer.echo(", ".join(f"{grade} {count}" for grade, count in zip(GRADES, counts, strict=True)))
     typer.echo(f"{out}: written; its labels are in {out / LABELS}", err=True)
 
@@ -120,6 +123,10 @@ def _check_folder(out: Path, force: bool) -> None:
         raise UsageError(f"{out}: not a folder")
     if out.is_dir() and any(out.iterdir()) and not force:
         raise UsageError(f"{out}: not empty; choose another folder, or write into it with --force")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{out}: cannot be made ({error.strerror})") from error
 
 
 def _recipe(name: str, seed: int) -> Recipe:

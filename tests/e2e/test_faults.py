@@ -216,7 +216,7 @@ def test_a_control_can_be_run_alone_and_shards_cover_every_cell(cli: Cli, folder
     assert set(cells(folder / "r")) == {"majority-class", "prior-sampling"}
     for part in ("1/2", "2/2"):
         cli("run", "ci", "--limit", "2", "--shard", part, "--out", part[0])
-    assert len({c["id"] for p in "12" for c in cells(folder / p).values()}) == 10
+    assert len({c["id"] for p in "12" for c in cells(folder / p).values()}) == 14
 
 
 def test_a_model_may_name_a_model_and_a_method(cli: Cli, faulty: Path, folder: Path) -> None:
