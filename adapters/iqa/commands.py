@@ -115,6 +115,7 @@ def score(
     patients: Annotated[
         str | None, typer.Option(help="Regular expression; its first group is the patient. EyeQ's names are known.")
     ] = None,
+    against: Annotated[Path | None, typer.Option(help="Other predictions: paired tests of the two.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: every number.")] = False,
 ) -> None:
     """Score predictions against labels: accuracy, F (three kinds), kappas, AUC, calibration, by class and by group."""
@@ -133,8 +134,8 @@ def score(
     alone = None if reject == "none" or (reject == "Reject" and reject not in names) else reject
     if alone is not None and alone not in names:
         raise UsageError(f"--reject {reject!r}: not one of the classes {', '.join(names)}")
-    asked = Asked(predictions, labels, names, alone, image_column, label_column, predictions_image_column, by, patients)
-    found = scored(asked)
+    columns = (image_column, label_column, predictions_image_column)
+    found = scored(Asked(predictions, labels, names, alone, *columns, by, patients, against))
     if as_json:
         typer.echo(json.dumps(found, indent=1, allow_nan=False))
         return
@@ -175,6 +176,16 @@ def _show(found: Mapping[str, Any]) -> None:
             for name, row in groups.items():
                 table.add_row(name, _number(row["accuracy"]), _number(row["macro_f1"]), str(row["n"]))
             console.print(table)
+    if (other := found.get("against")) is not None:
+        tests = Table("against the other predictions", "gain", "p (two-sided)")
+        right = f"right alone: {other['only_new_right']}, the other one {other['only_old_right']}"
+        tests.add_row(f"McNemar, images ({right})", "", _number(other["mcnemar_exact_p"]))
+        for name in ("accuracy", "macro_f1"):
+            row = other[name]
+            tests.add_row(
+                f"{name.replace('_', ' ')}, patients ({row['test']})", f"{row['gain']:+.4f}", _number(row["p"])
+            )
+        console.print(tests)
 
 
 def _number(value: float | None) -> str:

@@ -17,6 +17,7 @@ from ...stats import interval
 from ...store import Cell
 from .labels import column_of
 from .methods.published import Predictions
+from .paired import paired
 from .params import Grade
 from .run import grade
 from .sources.params import GradedImages
@@ -46,31 +47,45 @@ class Asked:
     by: str | None = None
     patients: str | None = None
     """Regular expression, its first group the patient."""
+    against: Path | None = None
+    """Other predictions to compare with."""
 
 
 def scored(asked: Asked) -> dict[str, Any]:
-    """Every number by name; lists go by class, in order. Raises DataError."""
+    """Every number by name; lists go by class, in order; `against` where other predictions are named.
+
+    Raises DataError.
+    """
     data = _data(asked)
-    method = Predictions(
-        type="predictions",
-        file=str(asked.predictions),
-        image_column=asked.predictions_image_column or column_of(asked.predictions, IMAGE_COLUMNS),
-    )
     protocol = Grade(type="grade", classes=asked.classes, reject=asked.reject, by=data.group_columns)
-    files = {"data": {"labels": asked.labels}, "algorithm": {"file": asked.predictions}}
-    task = TaskSpec(kind="task", name="score", data=data, protocol=protocol)
+    part = _graded(asked.predictions, asked, data, protocol)
+    found = _numbers(part, protocol)
+    if asked.against is not None:
+        other = _graded(asked.against, asked, data, protocol)
+        found["against"] = paired(_cell(other, protocol), _cell(part, protocol), protocol.metrics())
+    return found
+
+
+def _graded(predictions: Path, asked: Asked, data: GradedImages, protocol: Grade) -> Part:
+    column = asked.predictions_image_column or column_of(predictions, IMAGE_COLUMNS)
+    method = Predictions(type="predictions", file=str(predictions), image_column=column)
     job = Job(
-        task=task,
+        task=TaskSpec(kind="task", name="score", data=data, protocol=protocol),
         method=MethodSpec(kind="method", name="predictions", algorithm=method),
         seed=0,
         limit=None,
         models={},
         fingerprints={},
-        files=files,
+        files={"data": {"labels": asked.labels}, "algorithm": {"file": predictions}},
         artifacts=ArtifactStore(artifact_root()),
     )
     (part,) = grade(protocol, job)
-    return _numbers(part, protocol)
+    return part
+
+
+def _cell(part: Part, protocol: Grade) -> Cell:
+    metrics = [m.to_json() for m in protocol.metrics()]
+    return Cell({"id": "score", "status": "ok", "metrics": metrics}, part.records, part.items)
 
 
 def _data(asked: Asked) -> GradedImages:
@@ -104,7 +119,7 @@ def _numbers(part: Part, protocol: Grade) -> dict[str, Any]:
     """Names as in published evaluations of EyeQ; a metric that is not defined is None."""
     classes = protocol.classes
     metrics = protocol.metrics()
-    cell = Cell({"id": "score", "status": "ok", "metrics": [m.to_json() for m in metrics]}, part.records, part.items)
+    cell = _cell(part, protocol)
     values: dict[str, dict[str, float]] = {}
     for metric in metrics:
         for at, sample in cell.samples(metric).items():

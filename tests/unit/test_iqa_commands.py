@@ -179,6 +179,21 @@ def test_what_is_not_defined_is_null_in_json_and_a_dash_in_the_table(tmp_path: P
     assert "–" in iqa(*asked).output
 
 
+def test_two_files_of_predictions_are_compared_in_pairs(tmp_path: Path) -> None:
+    names = [f"{n}_left" for n in range(10)]
+    (tmp_path / "l.csv").write_text("image,quality\n" + "".join(f"{n},0\n" for n in names), encoding="utf-8")
+    for file, wrong in (("old.csv", range(6)), ("new.csv", range(5, 6))):
+        rows = [f"{n},{0.1 if i in wrong else 0.9},{0.8 if i in wrong else 0.1},0.1\n" for i, n in enumerate(names)]
+        (tmp_path / file).write_text("image,Good,Usable,Reject\n" + "".join(rows), encoding="utf-8")
+    asked = ("score", tmp_path / "new.csv", "--labels", tmp_path / "l.csv", "--against", tmp_path / "old.csv")
+    found = json.loads(iqa(*asked, "--json").output)["against"]
+    assert (found["only_old_right"], found["only_new_right"], found["n"]) == (0, 5, 10)
+    assert found["mcnemar_exact_p"] == 2 / 2**5
+    assert found["mcnemar_chi2"] == pytest.approx(4**2 / 5)
+    assert found["accuracy"]["gain"] == pytest.approx(0.5)
+    assert "McNemar" in iqa(*asked).output
+
+
 def test_other_column_names_and_two_classes(tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("id,grade,site\na,0,x\nb,1,x\nc,1,y\n", encoding="utf-8")
     (tmp_path / "p.csv").write_text("file,Fine,Bad\na,.8,.2\nb,.3,.7\nc,.6,.4\n", encoding="utf-8")
