@@ -47,7 +47,7 @@ class Checkpoint:
 
     def save(self, folder: Path) -> None:
         """Write the folder. Raises RunError when the disk refuses."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         about = {
             "format": FORMAT,
@@ -63,7 +63,7 @@ class Checkpoint:
             # Not `ascontiguousarray`, which makes a vector of a number.
             arrays = {name: np.asarray(a, order="C") for name, a in self.learned.items()}
             # The weights name their spec, so that the two cannot be mixed up.
-            save_file(arrays, folder / ARRAYS, metadata={"made_by": _made_by(about)})
+            (folder / ARRAYS).write_bytes(save(arrays, metadata={"made_by": _made_by(about)}))
             (folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         except OSError as error:
             raise RunError(f"{folder}: the checkpoint cannot be written ({error.strerror})") from error
@@ -95,7 +95,8 @@ class Checkpoint:
             )
             meant = _made_by(about)
         except FileNotFoundError as error:
-            raise DataError(f"{folder}: is no checkpoint, it has no {Path(error.filename).name}") from error
+            missing = ABOUT if not (folder / ABOUT).exists() else ARRAYS
+            raise DataError(f"{folder}: is no checkpoint, it has no {missing}") from error
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise DataError(f"{folder}: the checkpoint is damaged ({error})") from error
         if made_by != meant:

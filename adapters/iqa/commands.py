@@ -45,6 +45,10 @@ def train(
     """Train a method on a task's training images; after a kill, the same command goes on."""
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not force)):
         raise UsageError(f"--out {out}: exists and is not an empty folder; choose another one, or --force")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot be made ({error.strerror})") from error
     _known_device(device)
     from .trained import trained
 
@@ -74,12 +78,15 @@ def predict(
     seed: Seed = 0,
     threads: Threads = 1,
     specs: Specs = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that exists.")] = False,
 ) -> None:
     """Grade pictures: a row each, with the probability of each class (or the score)."""
     if not out.absolute().parent.is_dir():
         raise UsageError(f"--out {out}: there is no folder {out.parent}")
     if out.is_dir():
         raise UsageError(f"--out {out}: is a folder; name a file in it")
+    if out.exists() and not force:
+        raise UsageError(f"--out {out}: exists; choose another name, or --force")
     if crop not in ("field_of_view", "none"):
         raise UsageError(f"--crop: got {crop!r}; expected field_of_view or none")
     _known_device(device)
@@ -108,6 +115,9 @@ def score(
     reject: Annotated[str, typer.Option(help="Class that is also scored alone; `none` for none.")] = "Reject",
     image_column: Annotated[str | None, typer.Option(help="Of the labels.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Of the labels.")] = None,
+    label_names: Annotated[
+        str | None, typer.Option(help="What the label column says for each class, by commas, if not 0, 1, …")
+    ] = None,
     predictions_image_column: Annotated[str | None, typer.Option(help="Of the predictions.")] = None,
     by: Annotated[
         str | None, typer.Option(help="Column of the labels to show accuracy apart by; DR_grade if there.")
@@ -134,8 +144,9 @@ def score(
     alone = None if reject == "none" or (reject == "Reject" and reject not in names) else reject
     if alone is not None and alone not in names:
         raise UsageError(f"--reject {reject!r}: not one of the classes {', '.join(names)}")
+    said = tuple(name.strip() for name in label_names.split(",")) if label_names else ()
     columns = (image_column, label_column, predictions_image_column)
-    found = scored(Asked(predictions, labels, names, alone, *columns, by, patients, against))
+    found = scored(Asked(predictions, labels, names, alone, *columns, by, patients, against, said))
     if as_json:
         typer.echo(json.dumps(found, indent=1, allow_nan=False))
         return

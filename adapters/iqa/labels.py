@@ -8,9 +8,10 @@ from __future__ import annotations
 import csv
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -40,9 +41,10 @@ def class_index(names: Sequence[str]) -> Callable[[str], float]:
             if text not in names:
                 raise ValueError(f"expected one of {', '.join(names)}")
             return names.index(text)
-        if not text.isdecimal():
+        whole = text.removesuffix(".0")  # what a table with gaps makes of a whole number
+        if not whole.isdecimal():
             raise ValueError("expected a class index 0, 1, …")
-        return int(text)
+        return int(whole)
 
     return read
 
@@ -106,10 +108,11 @@ def read_labels(columns: Columns, file: Path, read: Callable[[str], float]) -> I
 
 
 def patient_of(pattern: str | None, name: str, where: str = "") -> str:
-    """The patient in an image's name: the pattern's first group, the name itself without one. Raises DataError."""
+    """The patient in an image's name: the pattern's first group, in the file's name if it fits there, else in all of
+    it with its folders; the name itself without a pattern. Raises DataError."""
     if pattern is None:
         return name
-    match = re.match(pattern, name)
+    match = re.match(pattern, PurePosixPath(name).name) or re.match(pattern, name)
     if match is None:
         raise DataError(f"{where}image {name!r} does not match the pattern {pattern!r}")
     return match.group(1)
@@ -181,6 +184,7 @@ def read_rows(file: Path, wanted: Sequence[str]) -> Iterator[tuple[int, dict[str
         with file.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, strict=True)
             columns = reader.fieldnames or []
+            _check_header(file, columns)
             for column in wanted:
                 if list(columns).count(column) > 1:
                     raise DataError(f"{file}:1: several columns are called {column!r}")
@@ -201,7 +205,34 @@ def column_of(file: Path, candidates: Sequence[str]) -> str:
             columns = next(csv.reader(stream), [])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file}: cannot be read as CSV ({error})") from error
+    _check_header(file, columns)
     for name in candidates:
         if name in columns:
             return name
     raise DataError(f"{file}:1: none of the columns {', '.join(candidates)}; it has {', '.join(columns)}")
+
+
+def _check_header(file: Path, columns: Sequence[str]) -> None:
+    """Raises DataError for a file that is empty or separated by something else."""
+    if not columns:
+        raise DataError(f"{file}: is empty; expected a header with the names of the columns")
+    for mark, said in ((";", "semicolons"), ("\t", "tabs")):
+        if len(columns) == 1 and mark in columns[0]:
+            raise DataError(f"{file}:1: the columns are separated by {said}; write it with commas")
+
+
+def by_stem(values: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Answers under the names of a task's images: the same name, else the only one of the same stem.
+
+    Preprocessing gives pictures another suffix, and a folder before them: `test/1_left.png` for `1_left.jpeg`.
+    """
+    stems = Counter(PurePosixPath(name).stem for name in names)
+    known = {PurePosixPath(name).stem: name for name in names}
+    found = {name: value for name, value in values.items() if name in set(names)}
+    for name, value in values.items():
+        stem = PurePosixPath(name).stem
+        if name not in found and stems[stem] == 1 and known[stem] not in values:
+            found.setdefault(known[stem], value)
+        elif name not in found:
+            found[name] = value
+    return found

@@ -37,6 +37,8 @@ class Grade(TaskProtocol):
 
     @model_validator(mode="after")
     def _fits_the_classes(self) -> Grade:
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"classes {', '.join(self.classes)}: each needs a name of its own")
         if self.reject is not None and self.reject not in self.classes:
             raise ValueError(f"reject {self.reject!r} is not one of the classes {', '.join(self.classes)}")
         sizes = {len(self.classes)} if self.costs is None else {len(self.costs), *map(len, self.costs)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -37,7 +37,8 @@ def grade(protocol: Grade, job: Job) -> Iterator[Part]:
     """Run one cell, in one part: learners keep what they have learned so far in the artifacts."""
     grading: Grading = job.items()
     classes = protocol.classes
-    _check(protocol, grading)
+    data = job.task.data
+    _check(protocol, grading, getattr(data, "label_names", None) or getattr(data, "class_folders", None))
     for name, _ in job.chunks([grading.test], 1):
         answers = _answers(grading, classes, job)
         part = _part(name, grading, answers, job)
@@ -86,13 +87,18 @@ def _answers(grading: Grading, classes: tuple[str, ...], job: Job) -> Answers:
     return algorithm.answers(grading, classes, job)
 
 
-def _check(protocol: Grade, grading: Grading) -> None:
+def _check(protocol: Grade, grading: Grading, names: Sequence[str] | None = None) -> None:
     """Raises DataError where data and protocol do not fit."""
     classes = protocol.classes
+    if names is not None and len(names) != len(classes):
+        raise DataError(f"the data names {len(names)} labels ({', '.join(names)}), the task {len(classes)} classes")
     for split in (grading.test, grading.train, grading.validation, grading.sweep):
-        if split and split.labels.max() >= len(classes):
+        if split and (worst := int(split.labels.max())) >= len(classes):
+            image = split.names[int(split.labels.argmax())]
+            hint = 'if labels count from 1, say so: label_names: ["1", "2", …]' if split.labels.min() >= 1 else ""
             raise DataError(
-                f"label {split.labels.max()} found; the task has {len(classes)} classes ({', '.join(classes)})"
+                f"label {worst} found (image {image!r}); the task has {len(classes)} classes ({', '.join(classes)})"
+                + (f"; {hint}" if hint else "")
             )
     for by in protocol.by:
         if by not in grading.test.groups[0]:

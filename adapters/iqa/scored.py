@@ -49,6 +49,8 @@ class Asked:
     """Regular expression, its first group the patient."""
     against: Path | None = None
     """Other predictions to compare with."""
+    label_names: tuple[str, ...] = ()
+    """What the label column says for each class; class indices if empty."""
 
 
 def scored(asked: Asked) -> dict[str, Any]:
@@ -96,6 +98,7 @@ def _data(asked: Asked) -> GradedImages:
         labels=str(asked.labels),
         image_column=image,
         label_column=asked.label_column or column_of(asked.labels, LABEL_COLUMNS),
+        label_names=asked.label_names,
         group_columns=(by,) if by else (),
         patient_pattern=asked.patients,
     )

@@ -116,9 +116,9 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     """
     found: dict[str, Path] = {}
     for path in paths:
+        if not path.exists():
+            raise DataError(f"{path}: no such file or folder")
         for file in [path / inner for inner in _listed(path)] if path.is_dir() else [path]:
-            if not file.exists():
-                raise DataError(f"{file}: no such file or folder")
             found.setdefault(os.path.abspath(file), file)
     return list(found.values())
 

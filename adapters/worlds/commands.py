@@ -37,6 +37,10 @@ def train(
         raise UsageError(unknown("world", world, _WORLDS))
     _check_folder(out, force)
     chosen = _recipe(recipe, seed)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{out}: cannot be made ({error.strerror})") from error
 
     import torch
 
@@ -123,10 +127,6 @@ def _check_folder(out: Path, force: bool) -> None:
         raise UsageError(f"{out}: not a folder")
     if out.is_dir() and any(out.iterdir()) and not force:
         raise UsageError(f"{out}: not empty; choose another folder, or write into it with --force")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{out}: cannot be made ({error.strerror})") from error
 
 
 def _recipe(name: str, seed: int) -> Recipe:

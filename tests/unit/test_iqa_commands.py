@@ -114,6 +114,25 @@ def test_a_checkpoint_of_another_spec_is_refused(checkpoint: Path, tmp_path: Pat
         Checkpoint.load(tmp_path)
 
 
+@pytest.mark.parametrize("missing", ["checkpoint.json", "learned.safetensors"])
+def test_a_checkpoint_with_a_file_missing(checkpoint: Path, tmp_path: Path, missing: str) -> None:
+    for file in checkpoint.iterdir():
+        if file.name != missing:
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(DataError, match=f"is no checkpoint, it has no {missing}"):
+        Checkpoint.load(tmp_path)
+
+
+def test_a_file_is_not_written_over(eyeq: Path, checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "p.csv"
+    out.write_text("mine", encoding="utf-8")
+    asked = ("predict", eyeq / "test", "--method", checkpoint, "--out", out)
+    assert "exists; choose another name, or --force" in failed(*asked)
+    assert out.read_text(encoding="utf-8") == "mine"
+    assert iqa(*asked, "--force").exit_code == 0
+    assert len(rows_of(out)) == 24
+
+
 def test_a_checkpoint_is_what_was_saved(checkpoint: Path, tmp_path: Path) -> None:
     read = Checkpoint.load(checkpoint)
     assert read.classes == ("Good", "Usable", "Reject")
@@ -192,6 +211,15 @@ def test_two_files_of_predictions_are_compared_in_pairs(tmp_path: Path) -> None:
     assert found["mcnemar_chi2"] == pytest.approx(4**2 / 5)
     assert found["accuracy"]["gain"] == pytest.approx(0.5)
     assert "McNemar" in iqa(*asked).output
+
+
+def test_names_of_classes_in_the_labels(tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text("image,quality\na,good\nb,bad\n", encoding="utf-8")
+    (tmp_path / "p.csv").write_text("image,Good,Bad\nx/a.png,.8,.2\nx/b.png,.3,.7\n", encoding="utf-8")
+    asked = ("score", tmp_path / "p.csv", "--labels", tmp_path / "l.csv", "--classes", "Good,Bad")
+    assert json.loads(iqa(*asked, "--label-names", "good,bad", "--json").output)["accuracy"] == 1.0
+    assert "no image is labelled 'reject'" in failed(*asked, "--label-names", "good,reject")
+    assert "names 3 labels" in failed(*asked, "--label-names", "good,bad,ugly")
 
 
 def test_other_column_names_and_two_classes(tmp_path: Path) -> None:

@@ -7,7 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchwright.adapters.iqa.labels import Columns, class_index, column_of, read_labels, read_predictions, score
+from benchwright.adapters.iqa.labels import (
+    Columns,
+    by_stem,
+    class_index,
+    column_of,
+    patient_of,
+    read_labels,
+    read_predictions,
+    score,
+)
 from benchwright.errors import DataError
 
 COLUMNS = Columns("image", "quality", ("DR_grade",), "(.+)_(?:left|right)")
@@ -99,3 +108,36 @@ def test_the_column_is_found(tmp_path: Path) -> None:
     assert column_of(file, ("image", "image_name")) == "image_name"
     with pytest.raises(DataError, match="none of the columns image, name; it has"):
         column_of(file, ("image", "name"))
+
+
+def test_a_patient_is_found_in_the_file_s_name_first() -> None:
+    """Else one patient would be two, in the folders of two classes, and could be in two splits."""
+    assert patient_of("(.+)_[LR]", "Good/p000_R.png") == patient_of("(.+)_[LR]", "Reject/p000_L.png") == "p000"
+    assert patient_of(r"(\w+)/", "p7/eye.png") == "p7"
+    assert patient_of(None, "a/b.png") == "a/b.png"
+
+
+def test_answers_find_their_image_by_its_stem() -> None:
+    one, two = np.array([1.0]), np.array([2.0])
+    names = ["1_left.jpeg", "2_left.jpeg", "a/3.png", "b/3.png"]
+    assert by_stem({"test/1_left.png": one, "2_left": two}, names) == {"1_left.jpeg": one, "2_left.jpeg": two}
+    # Two images of one stem are not guessed, and a name that fits exactly stays.
+    assert set(by_stem({"3.jpg": one}, names)) == {"3.jpg"}
+    assert by_stem({"1_left.jpeg": one, "1_left.png": two}, names)["1_left.jpeg"] is one
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("image;quality;DR_grade\n", "separated by semicolons"), ("image\tquality\n", "by tabs"), ("", "is empty")],
+)
+def test_files_that_are_no_csv(tmp_path: Path, text: str, message: str) -> None:
+    file = written(tmp_path, text)
+    with pytest.raises(DataError, match=message):
+        read_labels(COLUMNS, file, class_index(()))
+    with pytest.raises(DataError, match=message):
+        column_of(file, ("image",))
+
+
+def test_whole_numbers_of_a_table_with_gaps(tmp_path: Path) -> None:
+    file = written(tmp_path, "image,quality,DR_grade\n1_left,1.0,0\n2_left,,0\n3_left,1.5,0\n")
+    assert read_labels(COLUMNS, file, class_index(())).labels.tolist() == [1]

@@ -103,7 +103,11 @@ def test_many_warnings_are_cut(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("protocol", "grading", "message"),
     [
-        (Grade(type="grade"), Grading(images([3])), "label 3 found; the task has 3 classes"),
+        (
+            Grade(type="grade"),
+            Grading(images([3])),
+            r"label 3 found \(image 'i0'\); the task has 3 classes.*label_names",
+        ),
         (Grade(type="grade", by=("place",)), Grading(images([0])), "`by: place` is not among the attributes .*site"),
         (Grade(type="grade", sweep=True), Grading(images([0])), "the data has no sweep"),
     ],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from pydantic import model_validator
 
 from ...vision.params import Design, Loss, RatingLoss
 from ..learning import Arrays, Learner, Lesson
@@ -18,6 +20,13 @@ class _Network(Design, Learner):
     """What graders and raters share."""
 
     loss: Loss | RatingLoss
+
+    @model_validator(mode="after")
+    def _a_weight_for_each_head(self) -> Self:
+        heads = 1 if self.fusion == "features" else len(self.branches) + 2
+        if self.loss.heads and len(self.loss.heads) != heads:
+            raise ValueError(f"loss.heads has {len(self.loss.heads)} weights; this network has {heads} heads")
+        return self
 
     @property
     def input_size(self) -> int:

@@ -23,7 +23,7 @@ class Predictions(Algorithm):
     def answers(self, grading: Grading, classes: tuple[str, ...], job: Job) -> Answers:
         """As published, not normalised."""
         from ..items import Answers
-        from ..labels import read_predictions
+        from ..labels import by_stem, read_predictions
 
         read = read_predictions(job.files["algorithm"]["file"], self.image_column, classes)
-        return Answers(read.values, read.problems)
+        return Answers(by_stem(read.values, grading.test.names), read.problems)

@@ -48,8 +48,17 @@ def _split(spec: Listed, files: Mapping[str, Path], labels: str, folder: str) ->
     column, read = spec.label
     columns = Columns(spec.image_column, column, spec.group_columns, spec.patient_pattern)
     images = read_labels(columns, files[labels], read)
+    _check_names(spec, files[labels], images)
     where = files.get(folder, files.get("images"))
     return images if where is None else with_pictures(images, where, spec.crop)
+
+
+def _check_names(spec: Listed, file: Path, images: Images) -> None:
+    """Raises DataError when a label that the spec names is nowhere, and one that it does not name is."""
+    names = getattr(spec, "label_names", ())
+    missing = [name for i, name in enumerate(names) if not (images.labels == i).any()]
+    if missing and (odd := [r for r in images.left_out.values() if "expected one of" in r]):
+        raise DataError(f"{file}: no image is labelled {missing[0]!r}, but {len(odd)} have other labels: {odd[0]}")
 
 
 def with_pictures(images: Images, folder: Path, crop: Crop) -> Images:

@@ -22,6 +22,8 @@ LABELS = "labels.csv"
 def write(out: Path, number: int, size: int, seed: int) -> list[int]:
     """Write the first photographs of a world; how many there are of each label. Raises UsageError as `sample` does."""
     images, maps = out / "images", out / "quality"
+    for old in (*images.glob("fundus-*.png"), *maps.glob("fundus-*.png")):
+        old.unlink()  # of another world, which would not be in the table
     rows: list[dict[str, object]] = []
     for index in range(number):
         made = sample(seed, index, size)
