@@ -12,7 +12,20 @@ from typing import Any
 
 from . import __version__
 
-PACKAGES = ("numpy", "pydantic", "torch", "transformers", "tokenizers", "timm", "lm-eval", "evaluate")
+PACKAGES = (
+    "numpy",
+    "pydantic",
+    "torch",
+    "torchvision",
+    "transformers",
+    "tokenizers",
+    "timm",
+    "scikit-learn",
+    "opencv-python-headless",
+    "pillow",
+    "lm-eval",
+    "evaluate",
+)
 
 
 def now() -> str:

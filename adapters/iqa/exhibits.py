@@ -23,8 +23,8 @@ def confusion(part: Part, classes: tuple[str, ...]) -> Exhibits:
     columns = _columns(part, ("label", "predicted"))
     counts = np.zeros((len(classes), len(classes)), int)
     np.add.at(counts, (columns["label"].astype(int), columns["predicted"].astype(int)), 1)
-    rows = [f"is {name}" for name in classes]
-    table = {"type": "matrix", "title": "Confusion (images)", "rows": rows, "columns": [f"graded {n}" for n in classes]}
+    title = "Confusion: images by label (rows) and decision (columns)"
+    table = {"type": "matrix", "title": title, "rows": list(classes), "columns": list(classes)}
     return {"confusion": {**table, "values": counts.tolist()}}
 
 
