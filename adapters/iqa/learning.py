@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ...artifacts import ArtifactStore
+from ...canonical import digest
 from ...components import Algorithm
 from ...errors import DataError
 from ...loading.resolve import identity
@@ -138,8 +139,8 @@ def learn(
         "algorithm": identity(learner),
         "start": learner.start(),
         "pictures": [keys(images) for images in splits],
-        "labels": [images.labels.tolist() for images in splits],
-        "names": [list(images.names) for images in splits],  # left-out images are told of by name
+        # Left-out images are told of by name, so the names belong to what is kept.
+        "labels": digest([[images.labels.tolist(), list(images.names)] for images in splits]),
         "classes": classes,
         "seed": place.seed,
         **place.key(),
