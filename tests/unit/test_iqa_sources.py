@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from benchwright.adapters.iqa.items import Grading
 from benchwright.adapters.iqa.pictures import FilePicture, sized
 from benchwright.adapters.iqa.sources.params import FundusWorld, GradedImages, ImageDataset, ImageFolders, Sweep
 from benchwright.adapters.iqa.sources.splits import part_of
+from benchwright.adapters.worlds.fundus import world
 from benchwright.artifacts import ArtifactStore
 from benchwright.errors import DataError
 
@@ -158,6 +160,21 @@ def test_a_hugging_face_data_set(tmp_path: Path) -> None:
         ImageDataset(type="image_dataset", test="tset").load({"folder": tmp_path / "hf"}, None)
     with pytest.raises(DataError, match="unknown column 'img'"):
         ImageDataset(type="image_dataset", image_column="img").load({"folder": tmp_path / "hf"}, None)
+
+
+def inverted(eye: world.Sample) -> world.Sample:
+    return replace(eye, rgb=255 - eye.rgb, label=2)
+
+
+def test_a_world_that_is_painted_otherwise_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stored one would give the labels of an earlier painting."""
+    spec = FundusWorld(type="fundus_world", seed=77, size=64, train=0, validation=0, test=4, sweep=None)
+    before = spec.load({}, None).test
+    painted = world.sample
+    monkeypatch.setattr(world, "sample", lambda *words: inverted(painted(*words)))
+    assert spec.load({}, None).test.labels.tolist() == [2] * 4
+    monkeypatch.undo()
+    assert spec.load({}, None).test.labels.tolist() == before.labels.tolist()
 
 
 def test_the_world_s_splits_share_no_eye_and_know_their_quality() -> None:

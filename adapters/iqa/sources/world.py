@@ -15,6 +15,8 @@ from .params import FundusWorld
 
 LEVELS = ((0.0, "none"), (0.34, "mild"), (0.67, "moderate"), (1.0, "severe"))
 """Largest severity over the axes, up to and including, and its name."""
+CANARIES = 4
+"""Eyes whose look stands for that of all."""
 START = {"test": 0, "train": 1_000_000, "validation": 2_000_000, "sweep": 3_000_000}
 """Number of the first eye of each split: no eye is in two."""
 
@@ -60,7 +62,7 @@ def _sweep(spec: FundusWorld, eyes: int) -> Images:
 def _made(spec: FundusWorld, wanted: Sequence[tuple[int, Mapping[str, float] | None]], names: Sequence[str]) -> Images:
     from ...worlds.fundus import AXES
 
-    key = {"seed": spec.seed, "size": spec.size, "wanted": wanted, "version": spec.version}
+    key = {"seed": spec.seed, "size": spec.size, "wanted": wanted, "version": spec.version, "canary": _canary()}
     arrays = ArtifactStore(artifact_root()).get("fundus-world", key, lambda: _make(spec, wanted))
     made_from = digest(key)
     quality = arrays["quality"].astype(np.float32) / 255
@@ -74,6 +76,15 @@ def _made(spec: FundusWorld, wanted: Sequence[tuple[int, Mapping[str, float] | N
     # A sweep shows one eye many times: it is the unit that is resampled.
     patients = tuple(f"eye-{number}" for number, _ in wanted)
     return Images(tuple(names), arrays["label"].astype(int), patients, groups, pictures)
+
+
+def _canary() -> str:
+    """Digest of a few small eyes that show every flaw: another one whenever they are painted otherwise."""
+    from ...worlds.fundus import AXES
+    from ...worlds.fundus.world import sample
+
+    eyes = [sample(0, number, 64, dict.fromkeys(AXES, 0.5)) for number in range(CANARIES)]
+    return digest([[digest(eye.rgb.tobytes()), digest(eye.quality.tobytes()), eye.label] for eye in eyes])
 
 
 def _make(spec: FundusWorld, wanted: Sequence[tuple[int, Mapping[str, float] | None]]) -> dict[str, np.ndarray]:
