@@ -68,7 +68,7 @@ def accuracy(cell: Cell) -> float:
 def test_training_goes_on_after_a_kill_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
     method = tmp_path / "slow.yaml"
     method.write_text(
-        "kind: method\nname: slow\nextends: tiny-rgb\nalgorithm: {size: 64, recipe: {epochs: 12}}\n", encoding="utf-8"
+        "kind: method\nname: slow\nextends: tiny-rgb\nalgorithm: {size: 64, recipe: {epochs: 40}}\n", encoding="utf-8"
     )
     words = [
         sys.executable,
@@ -91,7 +91,7 @@ def test_training_goes_on_after_a_kill_and_ends_with_the_same_bytes(tmp_path: Pa
     broken = tmp_path / "broken"
     killed = train(broken, "broken-net")
     while killed.poll() is None and not list(broken.rglob("training.safetensors")):
-        time.sleep(0.01)
+        time.sleep(0.005)
     killed.send_signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
     assert list(broken.rglob("training.safetensors"))
