@@ -130,16 +130,15 @@ def score(
 ) -> None:
     """Score predictions against labels: accuracy, F (three kinds), kappas, AUC, calibration, by class and by group."""
     from .scored import Asked, scored
+    from .sources.params import with_group
 
     names = tuple(name.strip() for name in classes.split(","))
     if len(names) < 2 or len(set(names)) < len(names) or not all(names):
         raise UsageError(f"--classes {classes!r}: expected at least two different names, by commas")
-    if patients is not None:
-        try:
-            if re.compile(patients).groups < 1:
-                raise UsageError(f"--patients {patients!r}: has no group; put the patient's part in parentheses")
-        except re.error as error:
-            raise UsageError(f"--patients {patients!r}: is not a regular expression ({error})") from error
+    try:
+        with_group(patients)
+    except ValueError as error:
+        raise UsageError(f"--patients: {error}") from error
     # The default of --reject speaks of the default classes.
     alone = None if reject == "none" or (reject == "Reject" and reject not in names) else reject
     if alone is not None and alone not in names:
@@ -168,11 +167,9 @@ def _show(found: Mapping[str, Any]) -> None:
     bounds = found["interval95"]
     overall = Table("metric", "value", "95 % interval", title=f"{found['n']} images, {found['patients']} patients")
     for name, value in found.items():
-        if isinstance(value, float):
-            low, high = bounds.get(name, ("", ""))
-            overall.add_row(
-                name.replace("_", " "), f"{value:.4f}", f"[{low:.4f}, {high:.4f}]" if name in bounds else ""
-            )
+        if isinstance(value, float | None):
+            span = "[" + ", ".join(map(_number, bounds[name])) + "]" if name in bounds else ""
+            overall.add_row(name.replace("_", " "), _number(value), span)
     console.print(overall)
     shown = {"precision": "precision_per_class", "recall": "recall_per_class", "F1": "f1_per_class"}
     shown |= {"AUC raw": "auc_ovr_raw", "normalised": "auc_ovr_normalised"}

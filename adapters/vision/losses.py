@@ -54,7 +54,7 @@ def head_weights(design: Design, loss: Loss | RatingLoss) -> tuple[float, ...]:
 
     Raises UsageError when the spec gives another number of them than there are heads, or nothing to learn from.
     """
-    heads = len(design.branches) + 2 if design.fusion == "predictions" else 1
+    heads = design.heads
     if not loss.heads:
         return (0.0,) * (heads - 1) + (1.0,)
     if len(loss.heads) != heads:

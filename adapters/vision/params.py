@@ -162,6 +162,11 @@ class Design(Strict):
     as the EyeQ code does by mistake."""
     recipe: Recipe = Recipe()
 
+    @property
+    def heads(self) -> int:
+        """Classifiers: one, or one for each branch, one for their features, and the final one."""
+        return 1 if self.fusion == "features" else len(self.branches) + 2
+
 
 FeatureGroup = Literal["naturalness", "structure", "sharpness", "illumination", "colour"]
 

@@ -196,6 +196,12 @@ def test_what_is_not_defined_is_null_in_json_and_a_dash_in_the_table(tmp_path: P
     assert found["accuracy"] == 0.5
     assert found["macro_auc_ovr_raw"] is None
     assert "–" in iqa(*asked).output
+    table = iqa(*asked)
+    assert table.exit_code == 0
+    assert any("macro auc ovr raw" in line and "–" in line for line in table.output.splitlines())
+    # One image, so no interval either.
+    (tmp_path / "l.csv").write_text("image,quality\na,0\n", encoding="utf-8")
+    assert "[–, –]" in iqa(*asked).output
 
 
 def test_two_files_of_predictions_are_compared_in_pairs(tmp_path: Path) -> None:

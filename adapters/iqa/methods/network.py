@@ -23,9 +23,8 @@ class _Network(Design, Learner):
 
     @model_validator(mode="after")
     def _a_weight_for_each_head(self) -> Self:
-        heads = 1 if self.fusion == "features" else len(self.branches) + 2
-        if self.loss.heads and len(self.loss.heads) != heads:
-            raise ValueError(f"loss.heads has {len(self.loss.heads)} weights; this network has {heads} heads")
+        if self.loss.heads and len(self.loss.heads) != self.heads:
+            raise ValueError(f"loss.heads has {len(self.loss.heads)} weights; this network has {self.heads} heads")
         return self
 
     @property

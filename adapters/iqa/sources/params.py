@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
+def with_group(pattern: str | None) -> str | None:
+    """`pattern`, when it is a regular expression with a group for the patient, or None. Raises ValueError."""
+    try:
+        groups = re.compile(pattern or "()").groups
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is not a regular expression ({error})") from error
+    if groups < 1:
+        raise ValueError(f"{pattern!r} has no group; put the patient's part in parentheses")
+    return pattern
+
+
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise ValueError(f"{', '.join(names)}: each class needs a name of its own")
@@ -35,13 +46,7 @@ class Source(Data):
     @field_validator("patient_pattern")
     @classmethod
     def _has_a_group(cls, pattern: str | None) -> str | None:
-        try:
-            groups = re.compile(pattern or "()").groups
-        except re.error as error:
-            raise ValueError(f"{pattern!r} is not a regular expression ({error})") from error
-        if groups < 1:
-            raise ValueError(f"{pattern!r} has no group; put the patient's part in parentheses")
-        return pattern
+        return with_group(pattern)
 
     def load(self, files: Mapping[str, Path], limit: int | None) -> Grading:
         """The splits; `limit` cuts the images to be graded. Raises DataError with the line."""
