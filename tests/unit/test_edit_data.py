@@ -10,7 +10,8 @@ import pytest
 
 from benchwright.adapters.editing.cases import EditCase, Probe
 from benchwright.adapters.editing.sources.params import CounterFact, EditFile, EditRequests, KnowEdit, ZsRE
-from benchwright.adapters.editing.sources.splits import VALIDATION_SHARE, in_validation, normalised, place, ranked
+from benchwright.adapters.editing.sources.splits import VALIDATION_SHARE, in_validation, normalised
+from benchwright.canonical import place, ranked
 from benchwright.errors import DataError
 
 KNOWEDIT = KnowEdit(type="knowedit", file="f")

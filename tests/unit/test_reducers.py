@@ -125,3 +125,65 @@ def test_calibration_error_by_hand() -> None:
 def test_unknown_reducer() -> None:
     with pytest.raises(BenchwrightError, match="unknown reducer 'kapa'; did you mean 'kappa'"):
         reducer("kapa")
+
+
+WHOLE = {"full": "value.model", "empty": "value.empty"}
+
+
+def shares_of(*values: float) -> dict[str, np.ndarray]:
+    """Two pairs, one with a whole of 1 and one with a whole of 3: shares are of the means."""
+    columns = {"value.model": np.array([1.0, 5.0]), "value.empty": np.array([0.0, 2.0])}
+    return columns | {f"c{i}": np.array([0.0, 2.0]) + 2 * v for i, v in enumerate(values)}
+
+
+def test_a_share_is_of_means_and_not_a_mean_of_shares() -> None:
+    columns = shares_of(0.5)
+    metric = Metric("f", "f", "none", "", "", tuple(columns), "normalised", {"part": "c0", **WHOLE})
+    assert metric.value(columns) == pytest.approx([0.5])
+    assert metric.value(columns, np.array([[1.0, 0.0]])) == pytest.approx([1.0])
+
+
+def test_a_whole_that_is_no_more_than_nothing_has_no_shares() -> None:
+    columns = shares_of(0.5) | {"value.model": np.array([0.0, 2.0])}
+    metric = Metric("f", "f", "none", "", "", tuple(columns), "normalised", {"part": "c0", **WHOLE})
+    assert np.isnan(metric.value(columns)).all()
+
+
+def test_areas_by_hand() -> None:
+    columns = shares_of(0.2, 0.6, 1.0)
+    over = {"parts": ("c0", "c1", "c2"), "at": (0.01, 0.1, 1.0), **WHOLE}
+
+    def area(**more: bool) -> float:
+        return float(
+            Metric("a", "a", "none", "", "", tuple(columns), "normalised_area", {**over, **more}).value(columns)[0]
+        )
+
+    assert area() == pytest.approx(0.09 * 0.4 + 0.9 * 0.8)
+    assert area(distance=True) == pytest.approx(0.09 * 0.6 + 0.9 * 0.2)
+    # On the logarithm both segments are a decade.
+    assert area(log=True) == pytest.approx((0.4 + 0.8) / 2)
+    assert area(log=True, distance=True) == pytest.approx((0.6 + 0.2) / 2)
+
+
+def test_a_perfect_circuit_has_the_area_of_the_axis() -> None:
+    """MIB's axis begins at 0.1 %, so its best distance-free area is 0.999; on the logarithm it is 1."""
+    columns = shares_of(1.0, 1.0)
+    over = {"parts": ("c0", "c1"), "at": (0.001, 1.0), **WHOLE}
+    for log, expected in ((False, 0.999), (True, 1.0)):
+        metric = Metric("a", "a", "none", "", "", tuple(columns), "normalised_area", {**over, "log": log})
+        assert metric.value(columns) == pytest.approx([expected])
+
+
+def test_the_first_size_that_reaches_a_share() -> None:
+    columns = shares_of(0.2, 0.85, 0.7)
+    options = {"parts": ("c0", "c1", "c2"), "at": (0.01, 0.1, 1.0), "share": 0.8, **WHOLE}
+    assert Metric("e", "e", "lower", "", "", tuple(columns), "first_reaching", options).value(columns) == [0.1]
+    never = {**options, "share": 0.9}
+    assert np.isnan(Metric("e", "e", "lower", "", "", tuple(columns), "first_reaching", never).value(columns)).all()
+
+
+def test_a_gap_is_of_means_as_a_share_of_the_whole() -> None:
+    columns = shares_of(0.5, 0.25, 1.0, 1.5)
+    options = {"firsts": ("c0", "c2"), "seconds": ("c1", "c3"), **WHOLE}
+    metric = Metric("g", "g", "lower", "", "", tuple(columns), "normalised_gap", options)
+    assert metric.value(columns) == pytest.approx([(0.25 + 0.5) / 2])

@@ -6,27 +6,16 @@ one of them have seen the other. Here a subject's place decides, and nothing els
 
 from __future__ import annotations
 
-import hashlib
 import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
+from ....canonical import place
 from ..cases import EditCase
 
 Split = Literal["all", "validation", "test"]
 VALIDATION_SHARE = 0.2
 """Share of subjects in the validation split; the others are in the test split."""
-
-
-def place(*words: str) -> float:
-    """A number in [0, 1) that looks random and depends on the words only: 53 bits of their SHA-256."""
-    digest = hashlib.sha256("\x1f".join(words).encode("utf-8")).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def ranked(names: Iterable[str], *words: str) -> list[str]:
-    """The names in an order that looks random and depends on nothing but the words: a shuffle without a generator."""
-    return sorted(names, key=lambda name: place(*words, name))
 
 
 def normalised(text: str) -> str:

@@ -1,7 +1,7 @@
 """Edits of a knowledge world (adapters/worlds/knowledge): which facts become what, and which are watched beside them.
 
-Nothing here is drawn: the order, the new objects and the probes follow from `splits.place`, so that they are the same
-on every machine and stay the same when a world grows.
+Nothing here is drawn: the order, the new objects and the probes follow from `canonical.place`, so that they are the
+same on every machine and stay the same when a world grows.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from math import ceil
 from typing import Literal
 
+from ....canonical import ranked
 from ...lm.requests import EditRequest
 from ...worlds.knowledge.world import World
 from ..cases import EditCase, Probe
-from .splits import VALIDATION_SHARE, ranked
+from .splits import VALIDATION_SHARE
 from .world_probes import Change, Prober, fact_id
 
 WorldSplit = Literal["validation", "test"]

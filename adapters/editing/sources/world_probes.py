@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ....canonical import ranked
 from ...worlds.knowledge.language import Composition
 from ...worlds.knowledge.world import World
 from ..cases import Fact, Probe
-from .splits import ranked
 
 NEIGHBOURS, NAMESAKES = 8, 4
 """Most probes of the kinds `neighbourhood` and `same_last_token`."""

@@ -1,0 +1,310 @@
+"""Where the nodes of `nodes.py` are among a model's own modules.
+
+Names differ from family to family, and so does what is normalised where. So one forward pass over a few tokens is
+watched: which normalisation feeds attention and MLP, what is normalised after them (Gemma 2), whether both read the
+same stream (GPT-NeoX). Then it is checked that the stream is the sum of what the sources write: a model for which it is
+not would give numbers that look right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from ....errors import ModelError
+from .. import architecture as parts
+from ..forward import padded, tensor_of
+from ..model import LanguageModel
+from .nodes import LETTERS, Graph
+
+_PROBE = ((1, 2, 3, 4, 5), (3, 1, 4, 2, 2))
+"""Tokens of the pass that is watched: two rows, so that what does not depend on tokens is told from what does."""
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A LayerNorm or RMSNorm: gain · (x − mean) / σ + bias, the mean only of a LayerNorm."""
+
+    name: str
+    module: Any
+    centred: bool
+    """Whether the mean is taken away."""
+    eps: float
+    gain: torch.Tensor
+    """Shape (width,), float32."""
+    bias: torch.Tensor | None
+    """Shape (width,), float32."""
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """What the module makes of x, of shape (…, width)."""
+        out: torch.Tensor = self.module(x)
+        return out
+
+    def split(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """x normalised, without gain and bias, shape (…, width), and σ, shape (…, 1); in float32."""
+        x = self.centre(x.float())
+        sigma = (x.pow(2).mean(-1, keepdim=True) + self.eps).sqrt()
+        return x / sigma, sigma
+
+    def centre(self, x: torch.Tensor) -> torch.Tensor:
+        """x without its mean, where the norm takes that away."""
+        return x - x.mean(-1, keepdim=True) if self.centred else x
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The part of a projection that makes queries, keys or values."""
+
+    name: str
+    module: Any
+    count: int
+    """Heads."""
+    channels: torch.Tensor
+    """Outputs of the module that are these, head after head, shape (heads × head width,)."""
+    transposed: bool
+
+    def read(self, output: torch.Tensor) -> torch.Tensor:
+        """These heads of the module's output, shape (…, heads, head width)."""
+        return output[..., self.channels].unflatten(-1, (self.count, -1))
+
+    def written(self, output: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """The module's output with other values of shape (…, heads, head width) for these heads."""
+        return output.index_copy(-1, self.channels, values.flatten(-2).to(output))
+
+    @cached_property
+    def weight(self) -> torch.Tensor:
+        """Shape (heads, head width, width)."""
+        weight = self.module.weight.T if self.transposed else self.module.weight
+        found: torch.Tensor = weight[self.channels].unflatten(0, (self.count, -1))
+        return found
+
+    @cached_property
+    def bias(self) -> torch.Tensor:
+        """Shape (heads, head width); zero where there is none."""
+        bias = self.module.bias
+        if bias is None:
+            return self.weight.new_zeros(self.weight.shape[:2])
+        found: torch.Tensor = bias[self.channels].unflatten(0, (self.count, -1))
+        return found
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A block."""
+
+    attention_norm: Norm
+    mlp_norm: Norm
+    projections: Mapping[str, Projection]
+    """`q`, `k` and `v`."""
+    out: parts.Linear
+    """The output projection of attention; its input is what the heads found, head after head."""
+    mlp: tuple[str, Any]
+    attention_after: Norm | None
+    """What attention's output goes through before it is written."""
+    mlp_after: Norm | None
+
+    @cached_property
+    def heads(self) -> torch.Tensor:
+        """What a head's finding is multiplied with to be written, shape (heads, head width, width), float32."""
+        count = self.projections["q"].count
+        found = self.out.stored(self.out.module.weight).T.float().unflatten(0, (count, -1))
+        return found * self.attention_after.gain if self.attention_after else found
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """A model and its graph."""
+
+    lm: LanguageModel
+    graph: Graph
+    embedding: tuple[str, Any]
+    """Its output is what `input` writes."""
+    layers: tuple[Layer, ...]
+    final_norm: Norm
+
+    @property
+    def width(self) -> int:
+        """Of the stream."""
+        return len(self.final_norm.gain)
+
+
+def wiring_of(lm: LanguageModel) -> Wiring:
+    """Find the nodes of a model. Raises ModelError for one that does not have them, or whose stream is no sum."""
+    model = lm.model
+    config = model.config.get_text_config()
+    heads = int(config.num_attention_heads)
+    kv_heads = int(getattr(config, "num_key_value_heads", None) or heads)
+    blocks = parts.blocks(model)[1]
+    seen = _watched(lm)
+    layers = tuple(_layer(lm, number, heads, kv_heads, seen) for number in range(len(blocks)))
+    embedding = parts.embeddings(model)
+    first = seen.given[_block(lm, 0)] - seen.made[embedding[0]]
+    if not torch.allclose(first[0], first[1], atol=seen.tolerance, rtol=seen.tolerance):
+        raise ModelError(f"{type(model).__name__}: what enters the first block is not embedding plus position")
+    parallel = _check_sums(lm, layers, seen)
+    graph = Graph(len(layers), heads, kv_heads, parallel)
+    return Wiring(lm, graph, embedding, layers, _norm(*parts.final_norm(model)))
+
+
+@dataclass(frozen=True)
+class _Seen:
+    given: dict[str, torch.Tensor]
+    """First input of a module, by name."""
+    made: dict[str, torch.Tensor]
+    """Its output."""
+    tolerance: float
+
+
+def _block(lm: LanguageModel, number: int) -> str:
+    return parts.block(lm.model, number)[0]
+
+
+@torch.no_grad()
+def _watched(lm: LanguageModel) -> _Seen:
+    """Inputs and outputs of everything that could be a part."""
+    model = lm.model
+    names = [parts.embeddings(model)[0], parts.final_norm(model)[0]]
+    for number in range(len(parts.blocks(model)[1])):
+        names += [
+            _block(lm, number),
+            parts.part(model, number, "mlp")[0],
+            parts.linear(model, number, "attention_out").name,
+        ]
+        names += [p.name for p in parts.attention_inputs(model, number)]
+        names += [name for name, _ in parts.norms(model, number)]
+    given: dict[str, torch.Tensor] = {}
+    made: dict[str, torch.Tensor] = {}
+
+    def keep(name: str) -> Any:
+        def hook(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+            # Cloned: some models add to the stream in place.
+            given[name] = (args[0] if args else next(iter(kwargs.values()))).clone()
+            made[name] = tensor_of(output).clone()
+
+        return hook
+
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    rows = [tuple(t % vocabulary for t in row) for row in _PROBE]
+    with ExitStack() as hooks, lm.asking([len(row) - 1 for row in rows], [0] * len(rows)):
+        for name in dict.fromkeys(names):
+            handle = model.get_submodule(name).register_forward_hook(keep(name), with_kwargs=True)
+            hooks.callback(handle.remove)
+        model(**padded(rows, lm.device), use_cache=False)
+    exact = next(iter(model.parameters())).dtype == torch.float32
+    return _Seen(given, made, 1e-4 if exact else 5e-2)
+
+
+def _layer(lm: LanguageModel, number: int, heads: int, kv_heads: int, seen: _Seen) -> Layer:
+    model = lm.model
+    inputs = parts.attention_inputs(model, number)
+    out = parts.linear(model, number, "attention_out")
+    mlp = parts.part(model, number, "mlp")
+    norms = parts.norms(model, number)
+
+    def feeding(module: str, what: str) -> Norm:
+        for name, norm in norms:
+            if torch.equal(seen.made[name], seen.given[module]):
+                return _norm(name, norm)
+        raise ModelError(f"{type(model).__name__}: in block {number} no normalisation feeds {what}")
+
+    def after(module: str) -> Norm | None:
+        for name, norm in norms:
+            if torch.equal(seen.given[name], seen.made[module]):
+                found = _norm(name, norm)
+                if found.bias is not None or found.centred or out.module.bias is not None:
+                    raise ModelError(f"{type(model).__name__}: {name} is no plain RMSNorm; heads cannot be told apart")
+                return found
+        return None
+
+    return Layer(
+        attention_norm=feeding(inputs[0].name, "attention"),
+        mlp_norm=feeding(mlp[0], "the MLP"),
+        projections=_projections(inputs, heads, kv_heads, out),
+        out=out,
+        mlp=mlp,
+        attention_after=after(out.name),
+        mlp_after=after(mlp[0]),
+    )
+
+
+def _norm(name: str, module: Any) -> Norm:
+    """Raises ModelError for what is neither LayerNorm nor RMSNorm."""
+    centred = isinstance(module, torch.nn.LayerNorm)
+    eps = next((float(getattr(module, n)) for n in ("eps", "variance_epsilon") if hasattr(module, n)), None)
+    weight = getattr(module, "weight", None)
+    if eps is None or weight is None:
+        raise ModelError(f"{name} ({type(module).__name__}) is neither a LayerNorm nor an RMSNorm")
+    bias = getattr(module, "bias", None)
+    gain = weight.detach().float()
+    probe = torch.linspace(-1, 2, len(gain), device=gain.device).to(weight.dtype)
+    with torch.no_grad():
+        # Gemma stores the gain less one.
+        for found in (gain, gain + 1):
+            norm = Norm(name, module, centred, eps, found, None if bias is None else bias.detach().float())
+            expected = norm.split(probe)[0] * found + (0 if norm.bias is None else norm.bias)
+            if torch.allclose(module(probe).float(), expected, atol=1e-2, rtol=1e-2):
+                return norm
+    raise ModelError(f"{name} ({type(module).__name__}) computes neither a LayerNorm nor an RMSNorm")
+
+
+def _projections(inputs: list[parts.Linear], heads: int, kv_heads: int, out: parts.Linear) -> dict[str, Projection]:
+    """Where queries, keys and values are in the outputs of one projection or of three. Raises ModelError."""
+    width = out.stored(out.module.weight).shape[1] // heads
+    counts = dict(zip(LETTERS, (heads, kv_heads, kv_heads), strict=True))
+    device = out.module.weight.device
+    found = {}
+    for number, (letter, count) in enumerate(counts.items()):
+        linear = inputs[0] if len(inputs) == 1 else inputs[number]
+        made = linear.stored(linear.module.weight).shape[0]
+        channels = torch.arange(count * width, device=device)
+        if len(inputs) == 1:
+            if made != sum(counts.values()) * width:
+                raise ModelError(f"{linear.name}: {made} outputs are not queries, keys and values of {heads} heads")
+            if linear.name.endswith("query_key_value"):
+                # GPT-NeoX has the three beside each other for each head.
+                first = torch.arange(heads, device=device)[:, None] * 3 * width + number * width
+                channels = (first + torch.arange(width, device=device)).flatten()
+            else:
+                channels = channels + sum(list(counts.values())[:number]) * width
+        elif made != count * width:
+            raise ModelError(f"{linear.name}: {made} outputs are not {count} heads of {width}")
+        found[letter] = Projection(linear.name, linear.module, count, channels, linear.transposed)
+    return found
+
+
+def _check_sums(lm: LanguageModel, layers: tuple[Layer, ...], seen: _Seen) -> bool:
+    """Whether attention and MLP read the same stream. Raises ModelError where the stream is not the sum."""
+
+    def same(a: torch.Tensor, b: torch.Tensor) -> bool:
+        return torch.allclose(a.float(), b.float(), atol=seen.tolerance, rtol=seen.tolerance)
+
+    parallel = set()
+    for number, layer in enumerate(layers):
+        stream = seen.given[_block(lm, number)]
+        attention = seen.made[layer.attention_after.name if layer.attention_after else layer.out.name]
+        mlp = seen.made[layer.mlp_after.name if layer.mlp_after else layer.mlp[0]]
+        above = (
+            seen.given[_block(lm, number + 1)]
+            if number + 1 < len(layers)
+            else seen.given[parts.final_norm(lm.model)[0]]
+        )
+        read = seen.given[layer.mlp_norm.name]
+        apart = same(read, stream)
+        if not (
+            same(seen.given[layer.attention_norm.name], stream)
+            and (apart or same(read, stream + attention))
+            and same(above, stream + attention + mlp)
+        ):
+            raise ModelError(
+                f"{type(lm.model).__name__}: block {number} does not add attention and MLP to its input; "
+                "its residual stream is not the sum that a circuit is cut from"
+            )
+        parallel.add(apart)
+    if len(parallel) != 1:
+        raise ModelError(f"{type(lm.model).__name__}: blocks are wired in unlike ways")
+    return parallel.pop()
