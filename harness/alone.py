@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from .artifacts import ArtifactStore, artifact_root, cache_home
 from .components import Named, Opening, Resource
@@ -17,6 +19,7 @@ from .loading.models import model_spec
 from .loading.resolve import Resolved, data_files, data_root, identity, resolve
 from .named import NamedSpec, named_by, names_of, weights_of
 from .plan import mismatch
+from .store import write_atomically
 from .targets import find
 
 
@@ -109,6 +112,16 @@ def job_of_task(
         threads=threads,
     )
     return job, of_task, of_method
+
+
+def write_page(file: Path, title: str, lead: str, exhibits: Sequence[Mapping[str, Any]]) -> None:
+    """Write exhibits as one HTML file that opens without a network. Raises UsageError when it cannot be written."""
+    # Imported by name at run time: the engine does not depend on how results are shown.
+    shown = import_module(".reports.page", __package__).page(title, lead, exhibits)
+    try:
+        write_atomically(file, shown)
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be written ({error.strerror})") from error
 
 
 def _named(spec: NamedSpec) -> Named:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import RunError
 from ..store import Cell
-from . import svg
+from . import graph, svg
 
 MOST = 5
 """Exhibits shown of one cell."""
@@ -51,14 +51,15 @@ def exhibits(cell: Cell) -> CellExhibits | None:
     shown = []
     for exhibit in islice(found, MOST):
         try:
-            shown.append(_show(exhibit))
+            shown.append(show(exhibit))
         except (KeyError, TypeError, ValueError, IndexError) as error:
             name = exhibit.get("title") or exhibit.get("type")
             raise RunError(f"{cell.path}: exhibit {name!r} is damaged ({error!r})") from error
     return CellExhibits(cell.id, cell.method, cell.seed, tuple(shown), len(found) - len(shown))
 
 
-def _show(exhibit: Mapping[str, Any]) -> Shown:
+def show(exhibit: Mapping[str, Any]) -> Shown:
+    """One exhibit. Raises KeyError, TypeError, ValueError or IndexError where it is damaged."""
     kind, title = str(exhibit["type"]), str(exhibit.get("title") or exhibit["type"])
     match kind:
         case "text-pair":
@@ -93,6 +94,12 @@ def _number(value: Any) -> float:
 
 
 def _graph(title: str, nodes: Sequence[Any], edges: Sequence[Any]) -> Shown:
+    """Drawn where every node has a layer; else a table of its edges."""
+    if not nodes and not edges:
+        return Shown(title, note="The graph is empty.")
+    if graph.is_layered(nodes, edges):
+        drawn, note = graph.layered(title, nodes, edges)
+        return Shown(title, svg=drawn, note=note)
     rows = [_edge(edge) for edge in edges]
     named = ", ".join(_node(node) for node in islice(nodes, MOST_ROWS))
     more = "" if len(nodes) <= MOST_ROWS else f" and {len(nodes) - MOST_ROWS} more"

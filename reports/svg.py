@@ -153,15 +153,16 @@ def curves(
 
 def heat(title: str, rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]]) -> str:
     """A matrix, each cell shaded by its size and, where there is room, with its value."""
-    left = 14 + TEXT * min(18, max((len(str(row)) for row in rows), default=0))
+    left = 14 + TEXT * min(20, max((len(str(row)) for row in rows), default=0))
     side = min(64.0, max(10.0, 620 / max(1, len(columns))))
-    tall, top = min(28.0, side), 22.0
+    heads, top, over = _heads(columns, left, side)
+    tall = min(28.0, max(side, 18.0))
     finite = [v for row in values for v in row if math.isfinite(v)] or [0.0]
     span = max(finite) - min(finite) or 1.0
     parts = []
     for i, row in enumerate(values):
         y = top + tall * i
-        parts.append(text(short(str(rows[i]), 18), left - 10, y + tall / 2 + 4, anchor="end"))
+        parts.append(text(short(str(rows[i]), 20), left - 10, y + tall / 2 + 4, anchor="end"))
         for j, value in enumerate(row):
             share = (value - min(finite)) / span if math.isfinite(value) else 0.0
             hint = tag("title", escape(f"{rows[i]}, {columns[j]}: {tick_text(value)}"))
@@ -171,12 +172,27 @@ def heat(title: str, rows: Sequence[str], columns: Sequence[str], values: Sequen
                 where = (left + side * (j + 0.5), y + tall / 2 + 4)
                 ink = "on-dark" if share > 0.55 else ""
                 parts.append(text(f"{value:.3g}", *where, anchor="middle", class_=ink))
-    if side >= 36:
-        fits = max(3, int(side / TEXT))
-        parts += [
-            text(short(str(c), fits), left + side * (j + 0.5), 14, anchor="middle") for j, c in enumerate(columns)
-        ]
-    return figure(title, left + side * len(columns) + 4, top + tall * len(rows) + 4, *parts)
+    return figure(title, left + side * len(columns) + over, top + tall * len(rows) + 4, *parts, *heads)
+
+
+def _heads(columns: Sequence[str], left: float, side: float) -> tuple[list[str], float, float]:
+    """Labels above columns, their height, and how far they stand over to the right: level where they fit, else every
+    few of those that are short (numbers), else at a slant."""
+    longest = max((min(18, len(str(c))) for c in columns), default=0)
+    wide = TEXT * longest
+    if wide + 2 <= side or longest <= 3:
+        step = math.ceil((wide + 4) / side) if wide + 2 > side else 1
+        middles = ((left + side * (j + 0.5), c) for j, c in enumerate(columns) if j % step == 0)
+        return [text(str(c), x, 14, anchor="middle") for x, c in middles], 22.0, 4.0
+    # At 45 degrees, lines of text are side / sqrt(2) apart.
+    step, rise = math.ceil(18 / side), wide * math.sqrt(0.5) + 12
+    labels = []
+    for j, c in enumerate(columns):
+        if j % step == 0:
+            x, y = left + side * (j + 0.5), rise - 4
+            turned = f"rotate(-45 {x:.1f} {y:.1f})"
+            labels.append(tag("text", escape(short(str(c), 18)), x=x, y=y, transform=turned))
+    return labels, rise + 2, max(4.0, wide * math.sqrt(0.5) + 6 - side / 2)
 
 
 def _dot(mark: Mark, x: float, y: float, ends: Sequence[tuple[float, float]]) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
+from ...canonical import digest
 from ...components import Opening, Source
 from ...errors import unknown
 from ..lm.params import Local
+from .compiled.design import VERSION, Design
 from .knowledge.folder import shipped, shipped_names
 
 if TYPE_CHECKING:
@@ -41,3 +43,26 @@ class World(Source):
         from ..lm.loading import open_folder
 
         return open_folder(shipped(self.name), opening, allow_pickle=False)
+
+
+class Compiled(Source, Design):
+    """A small GPT-2 whose circuit was written into the weights by hand; see docs/circuits.md.
+
+    It answers `capital S3 is` with the subject's attribute, and which edges it does so with is known.
+    """
+
+    version: ClassVar[int] = VERSION
+    opens: ClassVar[str] = "language_model"
+    type: Literal["compiled"]
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the facts, of where the parts sit, and of the noise."""
+
+    def fingerprint(self, digest_of: Callable[[Path], str]) -> str:
+        """The parameters say it all."""
+        return digest({"compiled": self.model_dump(), "version": self.version})
+
+    def open(self, opening: Opening) -> LanguageModel:
+        """See compiled/making.py. Raises ModelError for a design whose model answers wrongly."""
+        from .compiled.making import make
+
+        return make(self, self.seed, opening.device, opening.dtype, opening.threads).lm

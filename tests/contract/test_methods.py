@@ -23,7 +23,11 @@ from benchwright.worker import Bench
 
 CPU = Opening("cpu", "float32", 1, "", ArtifactStore(Path("nowhere")))
 MODEL = ("atlas-small",)
-SMALL = ("atlas-small-edit", "quickstart-grade", "fundus-small")
+SMALL = {
+    **{"atlas-small-edit": 2, "quickstart-grade": 2, "fundus-small": 2},
+    **{"circuit-truth-small": 1, "atlas-small-circuit": 12, "look-atlas-small": 4},
+}
+"""Tasks, and the number of items that are used of each."""
 THEIRS = {"mcf-net", "quickqual-predictions"}
 """Methods that are files of other people's."""
 RATERS = {"resnet18-rating", "features-ridge"}
@@ -81,9 +85,9 @@ def run_in(known: Library, pairs: list[tuple[str, str]], order: list[int], out: 
     bench = Bench(lambda event: None)
     cells = [
         cell
-        for task in SMALL
+        for task, limit in SMALL.items()
         for cell in plan(
-            known, [f"task:{task}", *(m for t, m in pairs if t == task)], Options(model=MODEL[0], limit=2)
+            known, [f"task:{task}", *(m for t, m in pairs if t == task)], Options(model=MODEL[0], limit=limit)
         ).cells
     ]
     for number in order:

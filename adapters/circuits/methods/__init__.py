@@ -1,0 +1,1 @@
+"""Methods of this family: `analyzer.py` finds circuits, `looking.py` looks inside."""

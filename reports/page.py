@@ -1,0 +1,22 @@
+"""Exhibits as one HTML file that opens without a network, outside of any run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..leaderboards.html import environment
+from .exhibits import show
+from .html import TEMPLATES
+
+
+def page(title: str, lead: str, exhibits: Sequence[Mapping[str, Any]]) -> str:
+    """The page: a heading, a paragraph that says what is shown, the exhibits one below the other.
+
+    Raises KeyError, TypeError, ValueError or IndexError where an exhibit is damaged.
+    """
+    from markupsafe import Markup
+
+    env = environment(TEMPLATES)
+    env.filters["svg"] = Markup  # figures escape their own texts
+    return env.get_template("page.html.j2").render(title=title, lead=lead, exhibits=[show(e) for e in exhibits])

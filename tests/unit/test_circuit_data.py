@@ -1,0 +1,547 @@
+"""Questions from every source, and the pairs that models are asked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lm_fixtures import tiny
+from pydantic import TypeAdapter, ValidationError
+
+from benchwright.adapters.circuits.items import Question
+from benchwright.adapters.circuits.pairing import (
+    ALIKE,
+    ALONE,
+    LENGTHS,
+    SAME,
+    SEVERAL,
+    Paired,
+    Told,
+    paired,
+    told_apart,
+)
+from benchwright.adapters.circuits.sources.files import read_questions
+from benchwright.adapters.circuits.sources.params import (
+    Arithmetic,
+    GreaterThan,
+    Induction,
+    Ioi,
+    KnownFacts,
+    Lre,
+    Mcqa,
+    PromptPairs,
+    Questions,
+    WorldRelations,
+)
+from benchwright.adapters.lm.model import LanguageModel
+from benchwright.adapters.lm.seeded import byte_tokenizer
+from benchwright.adapters.worlds.knowledge.folder import shipped, shipped_names
+from benchwright.adapters.worlds.params import World
+from benchwright.artifacts import ArtifactStore
+from benchwright.components import Opening
+from benchwright.errors import DataError
+
+WORDS = "<unk> a b c d e f New York Jersey Texas is of".split()  # noqa: SIM905
+
+
+@pytest.fixture(scope="module")
+def words() -> LanguageModel:
+    """A model that knows a dozen words, one token each."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
+    return LanguageModel(
+        GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=1, n_head=1, n_positions=8, vocab_size=len(WORDS))), fast
+    )
+
+
+@pytest.fixture(scope="module")
+def atlas(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
+    """The small shipped model."""
+    store = ArtifactStore(tmp_path_factory.mktemp("artifacts"))
+    return World(type="world", name="atlas-small").open(Opening("cpu", "float32", 1, "", store))
+
+
+def question(id: str = "q", **fields: Any) -> Question:
+    """A question with a pair, unless something else is said."""
+    said = {"clean": "a is", "corrupt": "b is", "answers": ("c",), "wrongs": ("d",), **fields}
+    return Question(id=id, **said)
+
+
+def lone(id: str, clean: str, *answers: str, group: str = "g") -> Question:
+    """A question that needs a counterpart."""
+    return Question(id=id, clean=clean, answers=answers, group=group)
+
+
+def one(lm: LanguageModel, *questions: Question, answers: Any = "first_differing") -> Paired:
+    return paired(lm, questions, strict=False, answers=answers)
+
+
+def ids(text: str) -> tuple[int, ...]:
+    return tuple(WORDS.index(word) for word in text.split())
+
+
+# Pairing
+
+
+def test_a_pair_is_its_prompts_and_answers_as_tokens(words: LanguageModel) -> None:
+    found = one(words, question(answers=("c", "e"), wrongs=("d",)))
+    assert not found.skipped
+    (pair,) = found.pairs
+    assert (pair.clean, pair.corrupt, pair.answer, pair.wrong) == (ids("a is"), ids("b is"), ids("c e"), ids("d"))
+    assert words.verify() == []
+
+
+def test_token_ids_are_taken_as_they_are_and_checked(words: LanguageModel) -> None:
+    given = question(clean=(1, 11), corrupt=(2, 11), answers=(3,), wrongs=(4, 5))
+    (pair,) = one(words, given).pairs
+    assert (pair.clean, pair.corrupt, pair.answer, pair.wrong) == ((1, 11), (2, 11), (3,), (4, 5))
+    for bad in ({"clean": (1, 13)}, {"corrupt": (-1, 11)}, {"answers": (99,)}):
+        assert one(words, replace(given, **bad)).skipped == {"q": "a token id is not in the vocabulary"}
+    with pytest.raises(DataError, match=r"question 'q': .*13 is not one of 0 to 12"):
+        paired(words, [replace(given, clean=(1, 13))], strict=True, answers="single")
+    assert "token ids" in one(words, replace(given, answers=("c",))).skipped["q"]
+    # Ids as answers behind text are what the model would have to say, too.
+    assert one(words, question(answers=(3,), wrongs=(4,))).pairs[0].answer == (3,)
+
+
+def test_unequal_prompts_are_shown_token_by_token(words: LanguageModel) -> None:
+    bad = question(clean="a of b is", corrupt="a of c d is")
+    assert one(words, bad).skipped == {"q": LENGTHS}
+    expected = (
+        "question 'q': clean and corrupt prompt have not as many tokens: clean ['a', 'of', 'b', 'is'] has 4, corrupt "
+        "['a', 'of', 'c', 'd', 'is'] has 5; out of step at position 2 (from 0): ['b'] against ['c', 'd']"
+    )
+    with pytest.raises(DataError, match=f"^{re.escape(expected)}$"):
+        paired(words, [question("fine"), bad], strict=True, answers="first_differing")
+    # An unknown word and another one are the same token.
+    assert one(words, question(clean="x is", corrupt="y is")).skipped == {"q": SAME}
+
+
+def test_what_cannot_be_asked_is_skipped_with_a_reason(words: LanguageModel) -> None:
+    reasons = one(
+        words,
+        question("fine"),
+        question("unknown", answers=("Paris",)),
+        question("unknown-wrong", wrongs=("Paris",)),
+        question("long", clean=" ".join("abcdefab"), corrupt=" ".join("abcdefba")),
+        question("nothing", clean=" ", corrupt="a"),
+        question("alike", wrongs=("c",)),
+        question("beginning", answers=("New",), wrongs=("New York",)),
+        question("no-wrong", wrongs=()),
+    )
+    assert [q.id for q in reasons.questions] == ["fine"]
+    assert [pair.id for pair in reasons.pairs] == ["fine"]
+    assert "does not know" in reasons.skipped["unknown"]
+    assert "does not know" in reasons.skipped["unknown-wrong"]
+    assert "context of 8 tokens" in reasons.skipped["long"]
+    assert "no token" in reasons.skipped["nothing"]
+    assert reasons.skipped["alike"] == reasons.skipped["beginning"] == ALIKE
+    assert "no answer" in reasons.skipped["no-wrong"]
+
+
+def test_answers_of_several_tokens_part_where_they_differ_or_are_refused(words: LanguageModel) -> None:
+    given = question(answers=("New York",), wrongs=("New Jersey",))
+    (pair,) = one(words, given).pairs
+    assert (pair.clean, pair.corrupt) == (ids("a is New"), ids("b is New"))
+    assert (pair.answer, pair.wrong) == (ids("York"), ids("Jersey"))
+    assert one(words, given, answers="single").skipped == {"q": SEVERAL}
+    # Nothing is put behind the prompts when the first tokens differ.
+    assert one(words, question(answers=("New York",), wrongs=("Texas",))).pairs[0].clean == ids("a is")
+
+
+def test_what_answers_have_in_common_must_fit_the_context(words: LanguageModel) -> None:
+    fits = question(answers=("New York",), wrongs=("New Jersey",), clean="a b c d e f", corrupt="b b c d e f")
+    assert len(one(words, fits).pairs[0].clean) == 7
+    assert "context" in one(words, replace(fits, clean="a b c d e f a", corrupt="b b c d e f a")).skipped["q"]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "expected"),
+    [
+        # One against one: the first token that differs.
+        ([(1, 2)], [(1, 3)], Told((1,), (2,), (3,))),
+        ([(1,)], [(2, 3)], Told((), (1,), (2,))),
+        ([(1,)], [(1, 2)], None),
+        ([(1,)], [(1,)], None),
+        # 34 to 36 against 31 to 33, digit by digit with limit 33: only the second digit tells.
+        ([(3, 4), (3, 5), (3, 6)], [(3, 1), (3, 2), (3, 3)], Told((3,), (4, 5, 6), (1, 2, 3))),
+        # Later than 13 below 40: more are told apart by the first digit than by the second, so 1 is left out.
+        (
+            [(1, 4), (1, 5), *[(t, o) for t in (2, 3) for o in range(10)]],
+            [(1, 1), (1, 2), (1, 3), (0, 1)],
+            Told((), (2, 3), (0,)),
+        ),
+        # Two odd ones that are one token part from the rest at once; the rest decides.
+        ([(1, 5), (1, 6), (1, 7), (8,)], [(1, 2), (1, 3), (9,)], Told((1,), (5, 6, 7), (2, 3))),
+        # No wrong one parts here, so what is shared is followed.
+        ([(1, 2), (5,)], [(1, 3)], Told((1,), (2,), (3,))),
+        ([(1, 2), (1, 2)], [(3,)], Told((), (1,), (3,))),
+        ([], [(1,)], None),
+    ],
+)
+def test_where_answers_are_told_apart(right: Any, wrong: Any, expected: Told | None) -> None:
+    assert told_apart(right, wrong) == expected
+    mirrored = told_apart(wrong, right)
+    assert mirrored == (None if expected is None else Told(expected.shared, expected.wrong, expected.right))
+
+
+def test_a_counterpart_is_of_the_group_as_long_and_answered_otherwise(words: LanguageModel) -> None:
+    asked = [
+        lone("a", "a is", "c"),
+        lone("same-answer", "b is", "c"),
+        lone("longer", "a of b is", "d"),
+        lone("elsewhere", "e is", "d", group="h"),
+        lone("also-right", "f is", "d", "c"),
+        lone("alone", "d is", "e", group="i"),
+        Question("paired-already", "c is", ("f",), "d is", ("a",), group="g"),
+    ]
+    found = one(words, *asked)
+    assert set(found.skipped) == {"a", "same-answer", "longer", "elsewhere", "also-right", "alone"}
+    assert set(found.skipped.values()) == {ALONE}
+    (pair,) = one(words, *asked, lone("other", "d is", "e")).pairs[:1]
+    assert (pair.id, pair.corrupt, pair.answer, pair.wrong) == ("a", ids("d is"), ids("c"), ids("e"))
+    with pytest.raises(DataError, match="question 'a': no question of its group"):
+        paired(words, asked, strict=True, answers="first_differing")
+
+
+def test_a_counterpart_whose_answer_begins_otherwise_goes_first(words: LanguageModel) -> None:
+    york, jersey, texas = (
+        lone("1", "a is", "New York"),
+        lone("2", "b is", "New Jersey"),
+        lone("3", "c is", "Texas"),
+    )
+    found = {pair.id: pair for pair in one(words, york, jersey, texas).pairs}
+    assert found["1"].corrupt == found["2"].corrupt == ids("c is")
+    assert found["1"].wrong == ids("Texas")
+    alone = one(words, york, jersey).pairs[0]
+    assert (alone.clean, alone.answer, alone.wrong) == (ids("a is New"), ids("York"), ids("Jersey"))
+
+
+def test_counterparts_depend_on_no_order_and_on_few_others() -> None:
+    lm = tiny("gpt2")
+    asked = [lone(f"q{i}", f"{i:02d} is", "abcdefgh"[i % 8]) for i in range(60)]
+    found = {pair.id: pair for pair in one(lm, *asked).pairs}
+    assert len(found) == 60
+    assert {pair.id: pair for pair in one(lm, *reversed(asked)).pairs} == found
+    for left_out in ("q0", "q17", "q59"):
+        without = {pair.id: pair for pair in one(lm, *(q for q in asked if q.id != left_out)).pairs}
+        gone = next(q for q in asked if q.id == left_out)
+        tokens = tuple(lm.tokenizer(gone.clean)["input_ids"])
+        changed = {id for id in without if without[id] != found[id]}
+        assert changed == {id for id in found if found[id].corrupt[: len(tokens)] == tokens and id != left_out}
+
+
+# Files
+
+
+def write(folder: Path, content: Any, name: str = "pairs.json") -> Path:
+    file = folder / name
+    file.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return file
+
+
+PAIR = {"clean": "a is", "corrupt": "b is", "answer": "c", "wrong": "d"}
+BY_IDS = {"clean_ids": [1, 11], "corrupt_ids": [2, 11], "answer_id": 3, "wrong_id": 4}
+
+
+def test_pairs_of_one_s_own(folder: Path) -> None:
+    full = {**PAIR, "id": "x", "subject": "a", "relation": "r", "answer": ["c", "e"], "note": "not read"}
+    expected = [
+        Question("pair-0", "a is", ("c",), "b is", ("d",)),
+        Question("x", "a is", ("c", "e"), "b is", ("d",), "r", "a", "r"),
+    ]
+    assert read_questions(write(folder, [PAIR, full]), None) == expected
+    lines = f"\n{json.dumps(PAIR)}\n\n{json.dumps(full)}\n"
+    assert read_questions(write(folder, lines, "pairs.jsonl"), None) == expected
+    assert read_questions(write(folder, json.dumps(PAIR), "one.jsonl"), None) == expected[:1]
+    source = PromptPairs(type="prompt_pairs", file="pairs.json")
+    assert source.load({"file": folder / "pairs.json"}, 1) == expected[:1]
+    assert source.offers() == {"prompt_pairs"}
+
+
+def test_pairs_by_name_and_by_token_id(folder: Path) -> None:
+    both = {**PAIR, **BY_IDS}
+    content = {"vocab": {"a": 1}, "examples": {"ioi": [both, {**BY_IDS, "wrong_id": [4, 5]}], "capital": [PAIR]}}
+    file = write(folder, content)
+    by_ids, several = read_questions(file, "ioi")
+    assert by_ids == Question("ioi-0", (1, 11), (3,), (2, 11), (4,))
+    assert several.wrongs == (4, 5)
+    assert read_questions(file, "capital")[0].clean == "a is"
+    with pytest.raises(DataError, match=r"pairs\.json: unknown examples 'iol'; did you mean 'ioi'"):
+        read_questions(file, "iol")
+    with pytest.raises(DataError, match="several examples; choose one of capital, ioi"):
+        read_questions(file, None)
+    with pytest.raises(DataError, match="no named examples; leave out 'ioi'"):
+        read_questions(write(folder, [PAIR]), "ioi")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"clean": None}, r"record 1 \(of 2, from 0\): clean: expected a text; got NoneType"),
+        ({"clean": 7}, "clean: expected a text, or a list of token ids; got int 7"),
+        ({"clean": "  "}, "clean: expected a text; got str"),
+        ({"clean_ids": [1, "b"]}, "clean_ids: expected a list of token ids; got list"),
+        ({"clean_ids": [1, -2]}, "clean_ids: expected a list of token ids"),
+        ({"clean_ids": [1, 2]}, "corrupt: expected text if clean is text, token ids if it is token ids"),
+        ({"corrupt": "a is"}, "corrupt: expected another prompt than clean; exchange in it"),
+        ({"answer": []}, "answer: expected a text, a token id, or a list of them; got list"),
+        ({"answer": ["c", 3]}, "answer: expected"),
+        ({"wrong": True}, "wrong: expected a text, a token id, or a list of them; got bool True"),
+        ({"wrong_id": "d"}, "wrong_id: expected"),
+        ({"id": "pair-0"}, "id: expected an id of its own"),
+        ({"subject": 3}, "subject: expected a text; got int 3"),
+        ({"clean_ids": [1, 2], "corrupt_ids": [2, 2]}, "answer: expected token ids, .*; give answer_id"),
+    ],
+)
+def test_a_wrong_field_is_named_with_file_record_and_fix(folder: Path, change: Any, message: str) -> None:
+    with pytest.raises(DataError, match=rf"pairs\.json: .*{message}"):
+        read_questions(write(folder, [PAIR, {**PAIR, **change}]), None)
+
+
+def test_a_file_that_is_no_list_of_pairs_says_so(folder: Path) -> None:
+    for content, message in (
+        ("", "the file is empty"),
+        ("[]", "expected a list of records"),
+        ("[3]", r"record 0 \(of 1, from 0\): expected a map"),
+        (f"{json.dumps(PAIR)}\n{{broken", "line 2: cannot be read as JSON"),
+        (f"{json.dumps(PAIR)}\n3", "line 2: expected a map"),
+        ({"examples": []}, "examples: expected a map of lists by name"),
+    ):
+        with pytest.raises(DataError, match=message):
+            read_questions(write(folder, content), None)
+    with pytest.raises(DataError, match=r"missing\.json: cannot be read"):
+        read_questions(folder / "missing.json", None)
+
+
+# Relations and facts
+
+
+RELATION = {
+    "name": "color of",
+    "prompt_templates": ["{} is", "{} are"],
+    "prompt_templates_zs": ["The colour of {} is"],
+    "properties": {"relation_type": "commonsense"},
+    "samples": [
+        {"subject": "coal", "object": "black"},
+        {"subject": "snow", "object": "white"},
+        {"subject": "coal", "object": "dark"},
+    ],
+}
+
+
+def lre(folder: Path, **fields: Any) -> list[Question]:
+    return Lre(type="lre", **fields).load({"folder": folder}, None)
+
+
+def test_relations_ask_for_each_subject_once(folder: Path) -> None:
+    (folder / "commonsense").mkdir()
+    write(folder, RELATION, "commonsense/colour.json")
+    write(folder, {**RELATION, "properties": {}}, "other.json")
+    found = {q.id: q for q in lre(folder, relations=("colour",))}
+    assert found["colour:coal"] == Question(
+        id="colour:coal",
+        clean="The colour of coal is",
+        answers=("black", "dark"),
+        group="colour",
+        subject="coal",
+        relation="colour",
+        attributes={"kind": "commonsense"},
+    )
+    assert set(found) == {"colour:coal", "colour:snow"}
+    assert [q.relation for q in lre(folder)] == ["colour", "colour", "other", "other"]
+    assert lre(folder, templates="few_shot", template=1)[0].clean.endswith(" are")
+    with pytest.raises(DataError, match="unknown relation 'color'; did you mean 'colour'"):
+        lre(folder, relations=("color",))
+    with pytest.raises(DataError, match="prompt_templates_zs: expected at least 2 templates"):
+        lre(folder, template=1)
+    write(folder, {**RELATION, "samples": [{"subject": "coal"}]}, "other.json")
+    with pytest.raises(DataError, match=r"other\.json: samples: record 0 .*: object: expected a text; it is missing"):
+        lre(folder)
+    (folder / "empty").mkdir()
+    with pytest.raises(DataError, match="no relation files"):
+        lre(folder / "empty")
+
+
+def test_known_facts_are_grouped_by_what_is_around_the_subject(folder: Path) -> None:
+    fact = {"known_id": 5, "subject": "Oslo", "attribute": "Norway", "prompt": "Oslo is in", "relation_id": "P17"}
+    others = [
+        {**fact, "known_id": 6, "subject": "Rome", "prompt": "Rome is in", "attribute": "Italy"},
+        {**fact, "known_id": 7, "subject": "Bonn", "prompt": "Bonn is a city in", "attribute": "Germany"},
+    ]
+    file = write(folder, [fact, *others], "known.json")
+    found = {q.id: q for q in KnownFacts(type="known_facts", file="known.json").load({"file": file}, None)}
+    assert found["known-5"].group == found["known-6"].group != found["known-7"].group
+    assert found["known-5"].answers == ("Norway",)
+    assert found["known-5"].relation == "P17"
+    write(folder, [{**fact, "subject": "Paris"}], "known.json")
+    with pytest.raises(DataError, match="subject: expected a part of the prompt 'Oslo is in'; got str 'Paris'"):
+        KnownFacts(type="known_facts", file="known.json").load({"file": file}, None)
+
+
+def test_facts_of_the_world_make_pairs_that_the_small_model_knows(atlas: LanguageModel) -> None:
+    import torch
+
+    source = WorldRelations(type="world_relations", world="atlas-small", per_relation=8)
+    questions = source.load({}, None)
+    assert len(questions) == len({q.id for q in questions}) == 14 * 8
+    assert questions == source.load({}, None)
+    assert source.load({}, 3) == questions[:3]
+    found = one(atlas, *questions)
+    # Two cities of two words stand among cities of one word in the same country.
+    assert len(found.pairs) == len(questions) - 2
+    assert set(found.skipped.values()) == {ALONE}
+    known = 0
+    for pair in found.pairs:
+        assert len(pair.clean) == len(pair.corrupt)
+        logits = atlas.model(torch.tensor([pair.clean, pair.corrupt])).logits[:, -1]
+        known += logits[0].argmax().item() in pair.answer and logits[1].argmax().item() in pair.wrong
+    # The card of the model says 0.99 of all trained facts.
+    assert known >= 0.95 * len(found.pairs)
+    assert len(one(atlas, *questions, answers="single").pairs) >= 60
+    first = next(q for q in questions if q.relation == "born_in")
+    (other,) = WorldRelations(type="world_relations", relations=("born_in",), template=2, per_relation=1).load({}, None)
+    assert first.clean == f"{first.subject} was born in"
+    assert other.clean == f"the birthplace of {other.subject} is"
+
+
+def test_an_unknown_world_relation_or_template_says_what_there_is() -> None:
+    with pytest.raises(ValidationError, match="unknown world 'atlass'; did you mean 'atlas'"):
+        WorldRelations(type="world_relations", world="atlass")
+    with pytest.raises(DataError, match="unknown relation of the world atlas 'born'"):
+        WorldRelations(type="world_relations", relations=("born",)).load({}, None)
+    with pytest.raises(DataError, match="relation 'works_for' has 6 templates"):
+        WorldRelations(type="world_relations", template=6).load({}, None)
+
+
+def test_the_shipped_worlds_are_those_of_this_version() -> None:
+    """No cell's identity holds their content: when this fails, raise `WorldRelations.version` and write it anew."""
+    assert WorldRelations.version == 1
+    content = {name: (shipped(name) / "world.json").read_bytes() for name in shipped_names()}
+    assert {hashlib.sha256(text).hexdigest() for text in content.values()} == {
+        "ebf38d446a99ec6d28e9adf9b4f64b5ab818089d432ab7eeaf582836281eb3cf"
+    }
+
+
+# Made questions
+
+
+MADE = (
+    Ioi(type="ioi", size=60),
+    GreaterThan(type="greater_than", size=60),
+    Induction(type="induction", size=60),
+    Mcqa(type="mcqa", size=60),
+    Arithmetic(type="arithmetic", size=60),
+    Arithmetic(type="arithmetic", size=30, digits=1),
+)
+
+
+@pytest.mark.parametrize("source", MADE, ids=lambda s: s.type)
+def test_made_questions_are_drawn_alike_each_time(source: Questions) -> None:
+    found = source.load({}, None)
+    assert len(found) == len({q.id for q in found}) == len({q.clean for q in found}) == source.model_dump()["size"]
+    assert found == source.load({}, None)
+    assert found[:7] == source.model_copy(update={"size": 7}).load({}, None) == source.load({}, 7)
+    assert source.model_copy(update={"seed": 1}).load({}, None) != found
+    for q in found:
+        assert isinstance(q.corrupt, str)
+        assert q.corrupt != q.clean
+        assert not set(q.answers) & set(q.wrongs)
+
+
+@pytest.mark.parametrize("source", MADE, ids=lambda s: s.type)
+def test_made_questions_become_pairs_byte_by_byte(source: Questions) -> None:
+    """The hardest tokenizer: every answer has several tokens, and words must have as many letters."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    tokenizer = byte_tokenizer()
+    config = GPT2Config(n_embd=8, n_layer=1, n_head=1, n_positions=256, vocab_size=len(tokenizer))
+    lm = LanguageModel(GPT2LMHeadModel(config), tokenizer)
+    found = one(lm, *source.load({}, None))
+    assert len(found.pairs) >= 8
+    assert set(found.skipped.values()) <= {LENGTHS, ALIKE}
+    for pair in found.pairs:
+        assert len(pair.clean) == len(pair.corrupt)
+        assert not set(pair.answer) & set(pair.wrong)
+
+
+def answered(q: Question) -> set[str]:
+    return {str(a) for a in q.answers}
+
+
+def test_the_receiver_is_named_once_and_the_giver_twice() -> None:
+    for q in MADE[0].load({}, None):
+        (receiver,), (giver,) = q.answers, q.wrongs
+        assert isinstance(q.clean, str)
+        assert isinstance(q.corrupt, str)
+        clean, corrupt = re.findall(r"\w+", q.clean), re.findall(r"\w+", q.corrupt)
+        assert (clean.count(str(receiver)), clean.count(str(giver))) == (1, 2)
+        assert (corrupt.count(str(receiver)), corrupt.count(str(giver))) == (1, 1)
+        changed = [i for i, (a, b) in enumerate(zip(clean, corrupt, strict=True)) if a != b]
+        assert changed == [max(i for i, word in enumerate(clean) if word == giver)]
+        first = clean.index(str(receiver)) < clean.index(str(giver))
+        assert q.attributes == {"order": "receiver first" if first else "giver first"}
+
+
+def test_later_years_are_right_and_all_others_wrong() -> None:
+    for q in MADE[1].load({}, None):
+        start, first = (re.findall(r"\d{4}", str(text))[0] for text in (q.clean, q.corrupt))
+        assert first == f"{start[:2]}01"
+        century = {f"{start[:2]}{n:02d}" for n in range(1, 100)}
+        assert answered(q) == {year for year in century if year > start}
+        assert set(q.wrongs) == {year for year in century if year <= start}
+
+
+def test_a_row_goes_on_as_before() -> None:
+    for q in MADE[2].load({}, None):
+        clean, corrupt = str(q.clean).split(), str(q.corrupt).split()
+        assert len(set(clean)) == 10
+        assert answered(q) == {clean[clean.index(clean[-1]) + 1]}
+        assert set(q.wrongs) == {corrupt[corrupt.index(corrupt[-1]) + 1]}
+        assert sum(a != b for a, b in zip(clean, corrupt, strict=True)) == 1
+
+
+def test_the_letter_is_that_of_the_colour() -> None:
+    for q in MADE[3].load({}, None):
+        for text, letters in ((q.clean, q.answers), (q.corrupt, q.wrongs)):
+            stated = re.search(r"is (\w+)\.", str(text))
+            assert stated
+            assert re.findall(rf"^(\w)\. {stated[1]}$", str(text), re.MULTILINE) == list(letters)
+
+
+@pytest.mark.parametrize(("source", "digits"), [(MADE[4], 2), (MADE[5], 1)], ids=["two", "one"])
+def test_sums_are_right(source: Questions, digits: int) -> None:
+    operations = set()
+    for q in source.load({}, None):
+        results = []
+        for text in (q.clean, q.corrupt):
+            first, operation, second, _ = str(text).split()
+            assert len(first) == len(second) == digits
+            results.append(str(int(first) + int(second) if operation == "+" else int(first) - int(second)))
+            operations.add((operation, q.relation))
+        assert (q.answers, q.wrongs) == ((results[0],), (results[1],))
+        assert len(results[0]) == len(results[1])
+    assert operations == {("+", "addition"), ("-", "subtraction")}
+
+
+def test_more_questions_than_there_are_is_an_error() -> None:
+    with pytest.raises(DataError, match="no 5000 different arithmetic questions; choose a smaller `size`"):
+        Arithmetic(type="arithmetic", size=5000, digits=1).load({}, None)
+
+
+def test_sources_are_read_from_specs() -> None:
+    said: Any = {"type": "arithmetic", "operations": ["+"], "digits": 1}
+    assert TypeAdapter(Arithmetic).validate_json(json.dumps(said)).operations == ("+",)
+    with pytest.raises(ValidationError):
+        Arithmetic(type="arithmetic", digits=3)  # type: ignore[arg-type]
