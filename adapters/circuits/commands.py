@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,7 +25,7 @@ def circuit(
         str | None, typer.Option(help="JSON or JSONL: clean, corrupt, answer, wrong; FILE:EXAMPLES of several lists.")
     ] = None,
     task: Annotated[str | None, typer.Option(help="In place of --pairs: a task whose questions are asked.")] = None,
-    top_k: Annotated[int | None, typer.Option(min=1, help="Edges of the circuit.")] = None,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Edges of the circuit, before dead ends are pruned.")] = None,
     threshold: Annotated[
         float | None, typer.Option(min=0, help="In place of --top-k: the least score, in the target's unit.")
     ] = None,
@@ -57,21 +57,25 @@ def circuit(
     file, examples = _pairs(pairs) if pairs is not None else (None, None)
 
     from ...alone import Wanted, write_page
-    from .exhibits import exhibits
     from .found import Asked, find_circuit
-    from .written import dot_text, lead, page_exhibits, scores_json
+    from .written import dot_text, lead, page_exhibits, scores_json, size, warnings
 
     begun = time.process_time()
     wanted = Wanted(model, method, device, dtype, seed, specs or (), None, threads)
     asked = Asked(file, examples, task, data, limit, top_k, threshold, ungroup, batch, curve=html is not None)
-    found = find_circuit(wanted, asked, partial(typer.echo, err=True))
-    said = scores_json(found)
+    tell = partial(typer.echo, err=True)
+    with _bar("scoring") as progress:
+        found = find_circuit(wanted, asked, tell, progress)
+    tell(size(found))
+    for warning in warnings(found):
+        tell(f"warning: {warning}")
+    said, exhibits = scores_json(found), page_exhibits(found)
     if save is not None:
         _write(save, json.dumps(said, indent=1, allow_nan=False) + "\n")
     if dot is not None:
-        _write(dot, dot_text(exhibits(found.analyzer, found.attribution, found.circuit, "")["circuit"]))
+        _write(dot, dot_text(exhibits[0]))
     if html is not None:
-        write_page(html, f"Circuit of {found.model}", lead(found), page_exhibits(found))
+        write_page(html, f"Circuit of {found.model}", lead(found), exhibits)
     if as_json:
         said["cpu_s"] = round(time.process_time() - begun, 3)
         typer.echo(json.dumps(said, indent=1, allow_nan=False))
@@ -79,7 +83,7 @@ def circuit(
         _show(found)
     for written in (save, dot, html):
         if written is not None:
-            typer.echo(f"{written}: written", err=True)
+            tell(f"{written}: written")
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"circuit": circuit}
@@ -114,47 +118,35 @@ def _write(file: Path, text: str) -> None:
         raise UsageError(f"{file}: cannot be written ({error.strerror})") from error
 
 
+@contextmanager
+def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """How far something long is, on a terminal's standard error and until it is done; nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as shown:
+        task = shown.add_task(title, visible=False)
+        yield lambda done, total: shown.update(task, completed=done, total=total, visible=done < total)
+
+
 def _show(found: Found) -> None:
-    import numpy as np
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from .written import SENSE
+    from .written import NUMBERS, SCORES, numbers, sense, size, strongest
 
-    console, graph = Console(), found.graph
-    nodes = found.attribution.granularity == "node"
-    inside = set(np.flatnonzero(found.circuit.any(1) if nodes else found.circuit[tuple(graph.edges.T)]))
-    order = [i for i in np.argsort(-np.abs(found.scores), kind="stable") if i in inside]
-    title = f"{found.method} on {found.model}, {found.pairs} pairs"
-    strongest = Table("node" if nodes else "edge", "score", "95 % interval", title=title)
-    names = found.names
-    for i in order[:_SHOWN]:
-        half = None if found.spread is None else found.spread[i]
-        span = "–" if half is None else f"[{found.scores[i] - half:.3f}, {found.scores[i] + half:.3f}]"
-        strongest.add_row(Text(names[i]), f"{found.scores[i]:.3f}", Text(span))
-    console.print(strongest)
-    if len(order) > _SHOWN:
-        console.print(f"{len(order) - _SHOWN} more (--json shows all)")
-    values = Table("", "model", "circuit", "every edge ablated", title="on the pairs the circuit was found on")
-    v, empty = found.values, np.zeros_like(found.circuit)
-    masks = (graph.allowed, found.circuit, empty)
-    values.add_row("edges", *(str(int(mask.sum())) for mask in masks))
-    values.add_row("nodes", *(str(len(graph.nodes_in(mask))) for mask in masks))
-    target = found.analyzer.target.type.replace("_", " ")
-    values.add_row(target, *(_number(v[name]) for name in ("model", "circuit", "empty")))
-    values.add_row("faithfulness", "1.000", _number(v["faithfulness"]), "0.000")
-    values.add_row("Hit@10", _number(v["hit10.model"]), _number(v["hit10.circuit"]), "")
-    console.print(values)
-    console.print(Text(SENSE))
+    console, of = Console(), found.attribution.granularity
+    title = f"{found.method} on {found.model}, {found.pairs} pairs: strongest {of}s"
+    for table, rows in (
+        (Table(of, *SCORES, title=title), strongest(found)),
+        (Table(*NUMBERS, title="on the pairs the circuit was found on"), numbers(found)),
+    ):
+        for row in rows:
+            table.add_row(*map(Text, row))
+        console.print(table)
+    console.print(Text(f"{size(found)}; --json shows all"))
+    console.print(Text(sense(found)))
     for reason, count in found.skipped.items():
         console.print(Text(f"left out: {reason} ({count})"))
-
-
-_SHOWN = 20
-"""Edges that are shown."""
-
-
-def _number(value: Any) -> str:
-    # Adding 0 takes the sign from what is rounded to nothing.
-    return f"{round(value, 3) + 0.0:.3f}" if math.isfinite(value) else "–"

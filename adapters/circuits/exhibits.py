@@ -13,14 +13,15 @@ from .methods.analyzer import Analyzer
 from .select import reduced
 
 
-def exhibits(analyzer: Analyzer, attribution: Attribution, circuit: Mask, relation: str) -> dict[str, dict[str, Any]]:
-    """The circuit's picture and its nodes by block, by name of the exhibit."""
+def exhibits(
+    analyzer: Analyzer, attribution: Attribution, circuit: Mask, part: str, relation: str
+) -> dict[str, dict[str, Any]]:
+    """The circuit's picture and its nodes by block, by name of the exhibit, which begins with that of its part."""
     of = f" for {relation}" if relation else ""
-    prefix = f"{relation}-" if relation else ""
     weights = edge_weights(analyzer, attribution)
     return {
-        f"{prefix}circuit": graph_exhibit(f"Circuit{of}", attribution.graph, circuit, weights),
-        f"{prefix}nodes": nodes_exhibit(f"Nodes of the circuit{of} by block", attribution.graph, circuit),
+        f"{part}-circuit": graph_exhibit(f"Circuit{of}", attribution.graph, circuit, weights),
+        f"{part}-nodes": nodes_exhibit(f"Nodes of the circuit{of} by block", attribution.graph, circuit),
     }
 
 

@@ -21,11 +21,12 @@ from ...loading.resolve import data_files, data_root, resolve, resolved_json
 from ...reducers.normalised import normalised
 from ...targets import find
 from ..lm.graph.nodes import Graph, Mask
+from ..lm.graph.pairs import Pair
 from ..lm.graph.params import LogitDifference
 from ..lm.graph.ungrouped import wired
 from ..lm.model import LanguageModel
 from .analysis import Attribution, Study
-from .evaluate import circuit_values, model_values
+from .evaluate import Evaluated, circuit_values, model_values
 from .methods.analyzer import Analyzer, Threshold
 from .pairing import Answers, Paired, paired
 from .params import MIB_SIZES, Circuit
@@ -77,15 +78,23 @@ class Found:
     """In the order of the graph's edges, or of its sources where nodes are scored."""
     spread: Array | None
     """Half the width of each score's 95 % interval; None where there is one score for all pairs together."""
+    chosen: Mask
+    """The circuit before its dead ends were pruned."""
     circuit: Mask
     pairs: int
+    first: Mapping[str, str]
+    """The first pair as text: `clean`, `corrupt`, `right`, `wrong`."""
     skipped: Mapping[str, int]
     """Questions without a pair, by reason."""
     values: Mapping[str, float]
-    """Means over the pairs: the target of `model`, `circuit` and `empty`, `faithfulness` (NaN where the whole model is
-    no better than nothing), and `hit10.model`, `hit10.circuit`."""
+    """Means over the pairs. Of `model`, `circuit` and `empty` the target, and with the prefixes `accuracy.` (share of
+    pairs whose right answers have a higher mean logit than the wrong ones), `hit1.`, `hit10.` (a right answer is among
+    the so many most probable tokens); and `faithfulness`, NaN where the whole model is no better than nothing."""
     curve: Sequence[tuple[float, float, float, float]]
-    """Share of the edges, faithfulness of that circuit, and its 95 % interval over bootstrap samples of the pairs."""
+    """Share of the edges before pruning, faithfulness of that circuit, and its 95 % interval over bootstrap samples of
+    the pairs."""
+    surrounded: bool
+    """Whether the model keeps inserted modules or a prompt, so that the graph is that of the path taken."""
 
     @property
     def graph(self) -> Graph:
@@ -97,14 +106,16 @@ class Found:
         return list(self.graph.sources if self.attribution.granularity == "node" else self.graph.names())
 
 
-def find_circuit(wanted: Wanted, asked: Asked, say: Callable[[str], None]) -> Found:
-    """Find and judge a circuit; `say` is told what is being done.
+def find_circuit(
+    wanted: Wanted, asked: Asked, say: Callable[[str], None], progress: Callable[[int, int], None] = lambda *_: None
+) -> Found:
+    """Find and judge a circuit; `say` is told what is being done, `progress` how far the scoring is.
 
     Raises SpecError, UsageError, DataError, ModelError.
     """
     library = within_reach(wanted.specs)
     _refuse_looks(library, wanted)
-    data, files, answers = _questions(library, asked)
+    data, files, answers = _questions(library, asked, say)
     questions = data.load(files, asked.limit)
     protocol = Circuit(type="circuit", target=LogitDifference(type="logit_difference"), ablation="patching")
     task = TaskSpec(kind="task", name="command-line", data=data, protocol=protocol)
@@ -120,11 +131,11 @@ def find_circuit(wanted: Wanted, asked: Asked, say: Callable[[str], None]) -> Fo
         edges = len(wiring.graph.edges)
         if asked.top_k is not None and asked.top_k > edges:
             raise UsageError(f"--top-k {asked.top_k}: {model.name} has {edges} edges")
-        study = Study(
-            wiring, given.pairs, analyzer.target, analyzer.ablation, asked.batch, lambda purpose: job.rng(purpose)
-        )
+        study = Study(wiring, given.pairs, analyzer.target, analyzer.ablation, asked.batch, job.rng, progress)
         say(f"scoring {edges} edges of {model.name} on {len(given.pairs)} pairs with {method.name} …")
         attribution = analyzer.attribution(study)
+        progress(1, 1)
+        chosen = _cut(analyzer.model_copy(update={"prune": False}), attribution, asked)
         circuit = _cut(analyzer, attribution, asked)
         say("judging the circuit …")
         values, curve = _judged(study, analyzer, attribution, circuit, asked.curve)
@@ -136,11 +147,14 @@ def find_circuit(wanted: Wanted, asked: Asked, say: Callable[[str], None]) -> Fo
         attribution,
         reduced(analyzer, attribution),
         _spread(analyzer, attribution),
+        chosen,
         circuit,
         len(given.pairs),
+        _as_text(lm, given.pairs[0]),
         Counter(given.skipped.values()),
         values,
         curve,
+        lm.surrounded,
     )
 
 
@@ -157,7 +171,7 @@ def _refuse_looks(library: Library, wanted: Wanted) -> None:
         )
 
 
-def _questions(library: Library, asked: Asked) -> tuple[Data, dict[str, Path], Answers]:
+def _questions(library: Library, asked: Asked, say: Callable[[str], None]) -> tuple[Data, dict[str, Path], Answers]:
     if asked.pairs is not None:
         data = PromptPairs(type="prompt_pairs", file=str(asked.pairs), examples=asked.examples)
         return data, {"file": asked.pairs}, "first_differing"
@@ -167,6 +181,8 @@ def _questions(library: Library, asked: Asked) -> tuple[Data, dict[str, Path], A
         raise UsageError(f"--task {task.name}: its data are {task.spec.data.yields}s; prompts with answers are needed")
     files = data_files(task, data_root(task, asked.data), task.spec.data_help)
     protocol = task.spec.protocol
+    if isinstance(protocol, Circuit) and protocol.circuits == "by_relation":
+        say(f"task {task.name} finds a circuit for each relation; here one is found for the questions of all of them")
     answers: Answers = protocol.answers if isinstance(protocol, Circuit) else "first_differing"
     return task.spec.data, by_block({"task": files}).get("data", {}), answers
 
@@ -181,6 +197,14 @@ def _as_asked(analyzer: Analyzer, asked: Asked) -> Analyzer:
 
 def _reasons(given: Paired) -> str:
     return "; ".join(f"{reason} ({count})" for reason, count in Counter(given.skipped.values()).items())
+
+
+def _as_text(lm: LanguageModel, pair: Pair) -> dict[str, str]:
+    def text(ids: Sequence[int]) -> str:
+        return str(lm.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
+
+    right, wrong = (", ".join(text([token]).strip() for token in tokens) for tokens in (pair.answer, pair.wrong))
+    return {"clean": text(pair.clean), "corrupt": text(pair.corrupt), "right": right, "wrong": wrong}
 
 
 def _cut(analyzer: Analyzer, attribution: Attribution, asked: Asked) -> Mask:
@@ -207,8 +231,10 @@ def _judged(
     edges = len(attribution.graph.edges)
     sizes = sorted({count_of(share, edges) for share in MIB_SIZES}) if curve else []
     sized = [analyzer.circuit(attribution, count) for count in sizes]
-    found, model = circuit_values(study, [circuit, np.zeros_like(circuit), *sized]), model_values(study)
-    ends = {"full": model.values[0], "empty": found.values[1]}
+    nothing, logits = np.zeros_like(circuit), LogitDifference(type="logit_difference")
+    found = _evaluated(study, [circuit, nothing, *sized])
+    told = found if study.target == logits else _evaluated(replace(study, target=logits), [circuit, nothing])
+    ends = {"full": found.values[0], "empty": found.values[2]}
     n = len(study.pairs)
     weights = np.concatenate([np.ones((1, n)), study.rng("bootstrap").multinomial(n, [1 / n] * n, SAMPLES)])
 
@@ -216,17 +242,21 @@ def _judged(
         """Faithfulness on all pairs, then on each bootstrap sample."""
         return normalised({"part": part, **ends}, weights, part="part", full="full", empty="empty")
 
-    values = {
-        "model": model.values[0].mean(),
-        "circuit": found.values[0].mean(),
-        "empty": found.values[1].mean(),
-        "faithfulness": shares(found.values[0])[0],
-        "hit10.model": (model.ranks[0] < HIT).mean(),
-        "hit10.circuit": (found.ranks[0] < HIT).mean(),
-    }
+    values = {"faithfulness": shares(found.values[1])[0]}
+    for row, who in enumerate(("model", "circuit", "empty")):
+        values[who] = found.values[row].mean()
+        values[f"accuracy.{who}"] = (told.values[row] > 0).mean()
+        values[f"hit1.{who}"] = (found.ranks[row] == 0).mean()
+        values[f"hit10.{who}"] = (found.ranks[row] < HIT).mean()
     points = []
-    for count, part in zip(sizes, found.values[2:], strict=True):
+    for count, part in zip(sizes, found.values[3:], strict=True):
         whole, *samples = shares(part)
         low, high = np.nanquantile(samples, (0.025, 0.975)) if np.isfinite(samples).any() else (np.nan, np.nan)
         points.append((count / edges, float(whole), float(low), float(high)))
     return {name: float(value) for name, value in values.items()}, points
+
+
+def _evaluated(study: Study, masks: Sequence[Mask]) -> Evaluated:
+    """The untouched model first, then the masks."""
+    model, found = model_values(study), circuit_values(study, masks)
+    return Evaluated(np.concatenate([model.values, found.values]), np.concatenate([model.ranks, found.ranks]))

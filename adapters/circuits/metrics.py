@@ -138,7 +138,7 @@ def circuit_metrics(sizes: Sequence[float], subsets: int, *, by_relation: bool) 
             "stability",
             "stability",
             "higher",
-            "mean Jaccard index of the edges of circuits from bootstrap samples of the pairs, each against all others",
+            "mean Jaccard index of the edges of circuits from bootstrap samples of the pairs; a value for each circuit",
             "Meloux et al. 2025, arXiv 2510.00845",
         ),
         Metric("edges", "edges", "none", "edges of the circuit after pruning", "count", unit="count"),

@@ -16,13 +16,14 @@ from ...canonical import place
 from ...errors import DataError
 from ..lm.graph.pairs import Pair
 from ..lm.model import LanguageModel
-from ..lm.scoring import Unusable, encode, encode_prompt
+from ..lm.scoring import Row, Unusable, encode, encode_prompt
 from .items import Answer, Question, Text
+from .sources.files import Written
 
 Tokens: TypeAlias = tuple[int, ...]
 Answers: TypeAlias = Literal["first_differing", "single"]
 
-LENGTHS = "clean and corrupt prompt have not as many tokens"
+LENGTHS = "clean and corrupt prompt have different numbers of tokens"
 SAME = "clean and corrupt prompt are the same tokens"
 ALONE = "no question of its group has as many tokens and another answer"
 ALIKE = "no token tells right from wrong answers"
@@ -127,8 +128,9 @@ def told_apart(right: Sequence[Tokens], wrong: Sequence[Tokens]) -> Told | None:
 
 def _skip(question: Question, error: Unusable, skipped: dict[str, str], strict: bool) -> None:
     if strict:
+        where = f"{question.place}: " if isinstance(question, Written) else ""
         details = f": {error.details}" if isinstance(error, _Unpaired) else ""
-        raise DataError(f"question {question.id!r}: {error}{details}") from error
+        raise DataError(f"{where}question {question.id!r}: {error}{details}") from error
     skipped[question.id] = str(error)
 
 
@@ -140,7 +142,7 @@ def _encoded(lm: LanguageModel, question: Question, answers: Answers) -> _Encode
 def _prompt(lm: LanguageModel, text: Text, answers: Sequence[Answer]) -> Tokens:
     if isinstance(text, str):
         follow = next((answer for answer in answers if isinstance(answer, str)), None)
-        return encode_prompt(lm, text) if follow is None else encode(lm, text, follow).prompt
+        return encode_prompt(lm, text) if follow is None else _row(lm, text, follow).prompt
     if not text:
         raise Unusable("the prompt has no token")
     return _known(lm, text)
@@ -155,7 +157,7 @@ def _answers(
         if isinstance(answer, int):
             found.append(_known(lm, (answer,)))
         elif isinstance(text, str):
-            row = encode(lm, text, answer)
+            row = _row(lm, text, answer)
             if row.prompt != prompt:
                 raise _Unpaired("the tokens of the prompt depend on the answer", f"answer {answer!r}")
             found.append(row.target)
@@ -166,6 +168,13 @@ def _answers(
     if not found:
         raise Unusable("it has no answer to be told from another")
     return tuple(found)
+
+
+def _row(lm: LanguageModel, text: str, answer: str) -> Row:
+    try:
+        return encode(lm, text, answer)
+    except Unusable as error:
+        raise _Unpaired(str(error), f"{answer!r} behind {text!r}") from error
 
 
 def _known(lm: LanguageModel, ids: Tokens) -> Tokens:

@@ -66,8 +66,8 @@ class Circuit(TaskProtocol):
     @field_validator("sizes")
     @classmethod
     def _rising(cls, sizes: tuple[float, ...]) -> tuple[float, ...]:
-        if list(sizes) != sorted(set(sizes)):
-            raise ValueError("sizes must rise, for example [0.01, 0.1, 1]")
+        if list(sizes) != sorted(set(sizes)) or sizes[-1] != 1:
+            raise ValueError("sizes must rise to 1, for example [0.01, 0.1, 1]")
         return sizes
 
     def metrics(self) -> tuple[Metric, ...]:

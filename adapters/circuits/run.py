@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ import numpy as np
 from ...canonical import place
 from ...errors import DataError
 from ...job import Job, Part
+from ...reducers.normalised import NOTHING
 from ..lm.graph.nodes import Mask
 from ..lm.graph.ungrouped import wired
 from ..lm.graph.wiring import Wiring
@@ -33,7 +35,7 @@ HIT = 10
 def run(protocol: Circuit, job: Job) -> Iterator[Part]:
     """A part for each circuit: one for all questions, or one for each relation. Raises DataError without any pair."""
     groups = by_relation(job.items()) if protocol.circuits == "by_relation" else {"": job.items()}
-    found = False
+    found, empty = False, []
     for number, (relation, questions) in enumerate(groups.items()):
         job.progress(number, len(groups))
         name = f"{number:04d}"
@@ -41,10 +43,17 @@ def run(protocol: Circuit, job: Job) -> Iterator[Part]:
             found = True
             continue
         part = _analysed(name, relation, questions, protocol, job)
-        found = found or bool(part.records)
-        yield part
+        if part.records:
+            found = True
+            yield part
+        else:
+            empty.append(part)
     if not found:
-        raise DataError("too few questions can be put to this model as pairs of equal length; see what was skipped")
+        reasons = Counter(str(item["skipped"]) for part in empty for item in part.items if "skipped" in item)
+        told = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
+        raise DataError(f"too few questions can be put to this model as pairs{': ' + told if told else ''}")
+    # Only now: parts are kept, and a cell without any pair must fail each time.
+    yield from empty
 
 
 def by_relation(questions: Sequence[Question]) -> dict[str, list[Question]]:
@@ -62,6 +71,16 @@ def split(questions: Sequence[Question], share: float) -> tuple[list[Question], 
     first = [q for q in questions if place("discovery", q.subject or q.id) < share]
     chosen = {q.id for q in first}
     return first, [q for q in questions if q.id not in chosen]
+
+
+def at_most(most: int | None, found: Paired) -> Paired:
+    """So many pairs, of all relations alike; the others are told apart from those that cannot be asked."""
+    if most is None or len(found.pairs) <= most:
+        return found
+    names = {q.id for q in sorted(found.questions, key=lambda q: place("pairs", q.id))[:most]}
+    kept = [(pair, q) for pair, q in zip(found.pairs, found.questions, strict=True) if q.id in names]
+    rest = {q.id: "beyond the pairs that the task uses" for q in found.questions if q.id not in names}
+    return Paired([pair for pair, _ in kept], [q for _, q in kept], found.skipped | rest)
 
 
 @dataclass(frozen=True)
@@ -82,7 +101,10 @@ def _analysed(name: str, relation: str, questions: Sequence[Question], protocol:
     assert isinstance(lm, LanguageModel)
     assert isinstance(analyzer, Analyzer)
     part = Part(name)
-    halves = [paired(lm, half, strict=False, answers=protocol.answers) for half in split(questions, protocol.discovery)]
+    halves = [
+        at_most(protocol.pairs, paired(lm, half, strict=False, answers=protocol.answers))
+        for half in split(questions, protocol.discovery)
+    ]
     _list_items(part, questions, halves)
     if min(len(half.pairs) for half in halves) < 2:
         part.warnings.append(f"{relation or 'all questions'}: too few pairs to find a circuit on and to judge it by")
@@ -101,17 +123,17 @@ def _analysed(name: str, relation: str, questions: Sequence[Question], protocol:
         case = _Case(protocol, analyzer, attribution, circuit, judging)
         _judge(part, case, halves[1].questions, relation, job)
         _hits(part, study(halves[0], target=protocol.target, ablation=protocol.ablation), circuit, halves[0].questions)
-        for sample, value in enumerate(stability(protocol.stability, analyzer, discovery, attribution, circuit)):
-            part.record(f"{relation}:bootstrap-{sample}", "stability", value)
-            part.items.append({"item": f"{relation}:bootstrap-{sample}", **_relation(relation)})
-        part.exhibits = exhibits(analyzer, attribution, circuit, relation)
+        stable = stability(protocol.stability, analyzer, discovery, attribution, count_of(protocol.size, edges))
+        if stable is not None:
+            part.record(_name_of_circuit(relation), "stability", stable)
+        part.exhibits = exhibits(analyzer, attribution, circuit, name, relation)
     return part
 
 
 def _study(wiring: Wiring, protocol: Circuit, job: Job, relation: str, half: Paired, **what: object) -> Study:
     return Study(
         wiring=wiring,
-        pairs=half.pairs[: protocol.pairs],
+        pairs=half.pairs,
         batch=protocol.forward_batch,
         rng=lambda purpose: job.rng(purpose, relation),
         **what,  # type: ignore[arg-type]
@@ -123,6 +145,11 @@ def count_of(share: float, edges: int) -> int:
     return max(1, round(share * edges))
 
 
+def _name_of_circuit(relation: str) -> str:
+    """Of the item that stands for it."""
+    return f"{relation}:circuit"
+
+
 def _relation(relation: str) -> dict[str, str]:
     return {"relation": relation} if relation else {}
 
@@ -130,7 +157,8 @@ def _relation(relation: str) -> dict[str, str]:
 def _list_items(part: Part, questions: Sequence[Question], halves: Sequence[Paired]) -> None:
     skipped = {item: reason for half in halves for item, reason in half.skipped.items()}
     for q in questions:
-        row: dict[str, object] = {"item": q.id, **_relation(q.relation), **q.attributes}
+        # A subject is asked about in several relations: those are no independent questions.
+        row: dict[str, object] = {"item": q.id, "cluster": q.subject or q.id, **_relation(q.relation), **q.attributes}
         part.items.append({**row, "skipped": skipped[q.id]} if q.id in skipped else row)
 
 
@@ -156,7 +184,7 @@ def _judge(part: Part, case: _Case, questions: Sequence[Question], relation: str
     found = circuit_values(case.study, [*masks.values(), circuit, *without])
     model = model_values(case.study)
     columns = {MODEL: model.values[0], **dict(zip(masks, found.values, strict=False))}
-    for row, question in enumerate(questions[: len(case.study.pairs)]):
+    for row, question in enumerate(questions):
         for name, values in columns.items():
             part.record(question.id, name, values[row])
         for size in p.sizes:
@@ -166,7 +194,9 @@ def _judge(part: Part, case: _Case, questions: Sequence[Question], relation: str
         part.record(question.id, "hit10.model", model.ranks[0][row] < HIT)
     whole = columns[MODEL].mean() - columns[EMPTY].mean()
     value = found.values[len(masks)].mean()
-    for (source, destination), less in zip(members, found.values[len(masks) + 1 :], strict=True):
+    if whole <= NOTHING * (abs(columns[MODEL].mean()) + abs(columns[EMPTY].mean())):
+        members = members[:0]  # of a model that is no better than nothing, no edge is a share
+    for (source, destination), less in zip(members, found.values[len(masks) + 1 :], strict=False):
         edge = f"{relation}:{graph.name(source, destination)}"
         part.items.append({"item": edge, **_relation(relation)})
         part.record(edge, "minimality", abs(less.mean() - value) >= NECESSARY * abs(whole))
@@ -175,7 +205,7 @@ def _judge(part: Part, case: _Case, questions: Sequence[Question], relation: str
 
 def _count(part: Part, case: _Case, relation: str) -> None:
     """The circuit as an item of its own."""
-    graph, item = case.attribution.graph, f"{relation}:circuit"
+    graph, item = case.attribution.graph, _name_of_circuit(relation)
     part.items.append({"item": item, **_relation(relation)})
     part.record(item, "edges", int(case.circuit.sum()))
     part.record(item, "edges.share", case.circuit.sum() / len(graph.edges))
@@ -185,6 +215,6 @@ def _count(part: Part, case: _Case, relation: str) -> None:
 def _hits(part: Part, study: Study, circuit: Mask, questions: Sequence[Question]) -> None:
     """Hit@10 on the pairs that the circuit was found on."""
     found: dict[str, Evaluated] = {"circuit": circuit_values(study, [circuit]), "model": model_values(study)}
-    for row, question in enumerate(questions[: len(study.pairs)]):
+    for row, question in enumerate(questions):
         for who, evaluated in found.items():
             part.record(question.id, f"hit10.{who}.discovery", evaluated.ranks[0][row] < HIT)

@@ -8,6 +8,7 @@ from heapq import heapify, heappop, heappush
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import ModelError
 from ..lm.graph.nodes import Graph, Mask
 from .analysis import Attribution
 from .methods.analyzer import Analyzer, By, Greedy, Threshold
@@ -18,8 +19,11 @@ Numbers = NDArray[np.float64]
 def reduced(analyzer: Analyzer, attribution: Attribution, weights: Numbers | None = None) -> Numbers:
     """One score for each edge (or source) from those of the pairs, under `weights` of shape (pairs,).
 
-    `mean_magnitude` is the mean of the sizes with a minus, so that what matters is negative as under `mean`.
+    `mean_magnitude` is the mean of the sizes with a minus, so that what matters is negative as under `mean`. Raises
+    ModelError for scores that are no numbers.
     """
+    if not np.isfinite(attribution.by_pair).all():
+        raise ModelError("some scores are not finite numbers; use dtype float32 or bfloat16")
     if analyzer.reduction == "mean":
         return attribution.scores(weights)
     sizes = -np.abs(attribution.by_pair)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 
@@ -15,28 +15,31 @@ from .select import own
 
 
 def stability(
-    wanted: Stability, analyzer: Analyzer, study: Study, attribution: Attribution, circuit: Mask
-) -> Iterator[float]:
-    """For each bootstrap sample the mean Jaccard index of its circuit with those of the others; none where too few.
+    wanted: Stability, analyzer: Analyzer, study: Study, attribution: Attribution, edges: int
+) -> float | None:
+    """Mean Jaccard index of the circuits of all pairs of bootstrap samples; None with too few samples, or when none of
+    them has a circuit.
 
     Scores of single pairs are averaged anew; a method with but one score for all pairs is run again on each sample.
+    `edges`: what circuits are cut to, where the method does not decide by itself.
     """
-    alone = len(attribution.by_pair) == 1
-    samples = wanted.reruns if alone else wanted.samples
+    together = len(attribution.by_pair) == 1
+    samples = wanted.reruns if together else wanted.samples
     if samples < 2:
-        return
+        return None
     rng, n = study.rng("bootstrap"), len(study.pairs)
     found = []
     for _ in range(samples):
         drawn = rng.integers(n, size=n)
-        if alone:
+        if together:
             sample = analyzer.attribution(replace(study, pairs=[study.pairs[i] for i in drawn]))
         else:
             sample = replace(attribution, by_pair=attribution.by_pair[drawn])
         mask = own(analyzer, sample)
-        found.append(analyzer.circuit(sample, int(circuit.sum())) if mask is None else mask)
-    for i, mask in enumerate(found):
-        yield float(np.mean([jaccard(mask, other) for j, other in enumerate(found) if j != i]))
+        found.append(analyzer.circuit(sample, edges) if mask is None else mask)
+    if not any(mask.any() for mask in found):
+        return None
+    return float(np.mean([jaccard(one, other) for one, other in combinations(found, 2)]))
 
 
 def jaccard(first: Mask, second: Mask) -> float:

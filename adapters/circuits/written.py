@@ -1,18 +1,35 @@
-"""What is written of a circuit that was found: its scores as JSON, itself as Graphviz text and as a page's exhibits."""
+"""What is said of a circuit that was found: as JSON, as Graphviz text, as a page's exhibits, in tables and warnings."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ... import __version__
-from .exhibits import exhibits
+from .exhibits import edge_weights, graph_exhibit, nodes_exhibit
 from .found import Found
 
-SENSE = (
-    "Scores: change of the target when an edge is ablated and all else is left as it is; what is useful is negative."
-)
+_ESTIMATE = "estimated change of the target when an edge or node is ablated, all else as it is; what is useful is negative"
+SENSE = {
+    "gradient": _ESTIMATE,
+    "integrated_gradients": _ESTIMATE,
+    "exact": "change of the target when an edge or node is ablated, all else as it is; what is useful is negative",
+    "path_patching": "change of the target when an edge is ablated and the MLPs behind it compute anew; what is useful "
+    "is negative",
+    "acdc": "change of the target when an edge was tested in what was left of the model; what is useful is negative, "
+    "untested edges have 0",
+    "learned_mask": "minus how far an edge's learned gate is open; −1 is open, 0 is closed",
+    "information_flow": "minus the share of a source in what a destination reads; it knows of no target",
+    "random": "random numbers, which say nothing",
+}
+"""What a score of each scorer is."""
+UNSURE = 0.75
+"""Right answers above wrong ones on fewer pairs than this share, half-way from chance to always, are warned of."""
+SHOWN = 20
+"""Scores in a table."""
 COLOURS = ("#1f5fa8", "#c2571a")
 """Of negative and positive scores, as the page has them on white."""
 
@@ -44,7 +61,9 @@ def scores_json(found: Found) -> dict[str, Any]:
         },
         of: {name: _number(score) for name, score in zip(found.names, found.scores, strict=True)},
         "intervals": intervals,
+        "chosen": [graph.name(s, d) for s, d in graph.edges if found.chosen[s, d]],
         "circuit": [graph.name(s, d) for s, d in graph.edges if found.circuit[s, d]],
+        "warnings": warnings(found),
         "values": {name: _number(value) for name, value in found.values.items()},
     }
 
@@ -53,32 +72,132 @@ def _number(value: float) -> float | None:
     return float(f"{value:.7g}") if math.isfinite(value) else None
 
 
+def sense(found: Found) -> str:
+    """What the scores are."""
+    sizes = "; means of their sizes, with a minus" if found.analyzer.reduction == "mean_magnitude" else ""
+    return f"Scores: {SENSE[found.analyzer.scorer.type]}{sizes}."
+
+
+def size(found: Found) -> str:
+    """`30 edges chosen, 25 left without dead ends`."""
+    left = f"{found.circuit.sum()} left without dead ends" if found.analyzer.prune else "dead ends are not pruned"
+    return f"{found.chosen.sum()} edges chosen, {left}"
+
+
+def warnings(found: Found) -> list[str]:
+    """What makes the circuit worth little, a sentence each."""
+    v, said = found.values, []
+    if not found.graph.prune(found.chosen).any():
+        said.append(
+            f"the {found.chosen.sum()} edges that were chosen do not reach from input to logits, so there is no "
+            "circuit; choose more edges, or write `selector: {type: greedy}` in the method, which goes from edge to edge"
+        )
+    if not math.isfinite(v["faithfulness"]):
+        said.append(
+            f"the target is no higher for the model ({v['model']:.3g}) than with every edge ablated ({v['empty']:.3g}): "
+            "the model does not do this task, so there is no circuit for it"
+        )
+    if v["accuracy.model"] < UNSURE:
+        said.append(
+            f"the model puts the right answer above the wrong one on {v['accuracy.model']:.0%} of the pairs (chance: "
+            "about 50%): a circuit for what it cannot do says little"
+        )
+    if found.surrounded:
+        said.append("the model keeps inserted modules or a prompt: the graph is that of the path taken")
+    return said
+
+
+def numbers(found: Found) -> Iterator[tuple[str, str, str, str]]:
+    """What is measured, then its values for the model, the circuit, and with every edge ablated."""
+    v, graph = found.values, found.graph
+    masks = (graph.allowed, found.circuit, np.zeros_like(found.circuit))
+    edges, nodes = zip(*((str(m.sum()), str(len(graph.nodes_in(m)))) for m in masks, strict=True))
+    yield "edges", *edges
+    yield "nodes", *nodes
+    who = ("model", "circuit", "empty")
+    yield _target(found), *(_short(v[name]) for name in who)
+    yield "faithfulness", "1", _short(v["faithfulness"]), "0"
+    for name, prefix in (("right above wrong", "accuracy"), ("Hit@1", "hit1"), ("Hit@10", "hit10")):
+        yield name, *(_short(v[f"{prefix}.{of}"]) for of in who)
+
+
+def strongest(found: Found) -> Iterator[tuple[str, str, str, str]]:
+    """Names, scores, intervals of the largest scores, and whether they are in the circuit."""
+    places = tuple(found.graph.edges.T)
+    nodes = found.attribution.granularity == "node"
+    chosen, kept = (mask.any(1) if nodes else mask[places] for mask in (found.chosen, found.circuit))
+    for i in np.argsort(-np.abs(found.scores), kind="stable")[:SHOWN]:
+        score, half = found.scores[i], None if found.spread is None else found.spread[i]
+        span = "–" if half is None else f"[{_short(score - half)}, {_short(score + half)}]"
+        yield found.names[i], _short(score), span, "yes" if kept[i] else "dead end" if chosen[i] else "no"
+
+
+def _short(value: float) -> str:
+    # Adding 0 takes the sign from what is rounded to nothing.
+    return f"{round(value, 9) + 0.0:.3g}".replace("-", "−") if math.isfinite(value) else "–"
+
+
+def _target(found: Found) -> str:
+    return found.analyzer.target.type.replace("_", " ")
+
+
 def lead(found: Found) -> str:
-    """A circuit in a sentence or two."""
-    v, graph, target = found.values, found.graph, found.analyzer.target.type.replace("_", " ")
-    nodes = len(graph.nodes_in(found.circuit))
-    shared = " An edge into shared keys or values is drawn to each head that shares them." * (graph.group > 1)
-    return (
-        f"{found.method} on {found.model}, {found.pairs} pairs: {found.circuit.sum()} of {len(graph.edges)} edges, "
-        f"{nodes} nodes. On these pairs the target ({target}) is {v['model']:.3g} for the model, {v['circuit']:.3g} "
-        f"for the circuit alone and {v['empty']:.3g} with every edge ablated. {SENSE}{shared}"
+    """A circuit in a paragraph, after one for each warning."""
+    v = found.values
+    values = f"is {v['model']:.3g} for the model, {v['circuit']:.3g} for the circuit alone and {v['empty']:.3g} with every"
+    said = (
+        f"{found.method} on {found.model}, {found.pairs} pairs: {size(found)}, of {len(found.graph.edges)} of the model. "
+        f"On these pairs the target ({_target(found)}) {values} edge ablated."
     )
+    return "\n".join([*(f"Warning: {text}." for text in warnings(found)), said])
 
 
 def page_exhibits(found: Found) -> list[Mapping[str, Any]]:
-    """The graph, faithfulness over sizes, and the nodes by block."""
-    drawn = exhibits(found.analyzer, found.attribution, found.circuit, "")
-    return [drawn["circuit"], *[_curve(found)] * bool(found.curve), drawn["nodes"]]
+    """The graph, the numbers, faithfulness over sizes, the strongest scores, nodes by block, settings, and a pair."""
+    graph, nodes = found.graph, found.attribution.granularity == "node"
+    notes = [f"The circuit has {found.circuit.sum()} edges."]
+    notes += ["One into shared keys or values is drawn to each head that shares them."] * (graph.group > 1)
+    notes += ["An edge has the score of its source."] * nodes
+    weights = edge_weights(found.analyzer, found.attribution)
+    settings = [(name, _plain(value)) for name, value in found.spec.items() if name != "type"]
+    of = "node" if nodes else "edge"
+    return [
+        {**graph_exhibit("Circuit", graph, found.circuit, weights), "note": " ".join(notes)},
+        _table("On the pairs the circuit was found on", NUMBERS, numbers(found)),
+        *[_curve(found)] * bool(found.curve),
+        {**_table(f"Strongest {of}s", (of, *SCORES), strongest(found)), "note": sense(found)},
+        nodes_exhibit("Nodes of the circuit by block", graph, found.circuit),
+        _table("Settings of the method", ("", found.method), settings),
+        _table("The first pair", ("", ""), found.first.items()),
+    ]
+
+
+NUMBERS = ("", "model", "circuit", "every edge ablated")
+"""Heads of `numbers`."""
+SCORES = ("score", "95 % interval", "in the circuit")
+"""Heads of `strongest`, after the name."""
+
+
+def _table(title: str, heads: Iterable[str], rows: Iterable[Sequence[str]]) -> dict[str, Any]:
+    return {"type": "table", "title": title, "heads": list(heads), "rows": [list(row) for row in rows]}
+
+
+def _plain(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    return ", ".join(_plain(inner) if name == "type" else f"{name} {_plain(inner)}" for name, inner in value.items())
 
 
 def _curve(found: Found) -> dict[str, Any]:
     x, y, low, high = ([_number(v) for v in column] for column in zip(*found.curve, strict=True))
+    share, faithfulness = found.chosen.sum() / len(found.graph.edges), _number(found.values["faithfulness"])
+    this = {"name": "this circuit", "x": [_number(share)], "y": [faithfulness]}
     return {
         "type": "curve",
         "title": "Faithfulness of circuits by size, on the pairs they were found on (95 % over bootstrap samples)",
-        "x_label": "share of edges",
+        "x_label": "share of edges, before dead ends are pruned",
         "y_label": "faithfulness",
-        "series": [{"name": found.method, "x": x, "y": y, "low": low, "high": high}],
+        "series": [{"name": found.method, "x": x, "y": y, "low": low, "high": high}, this],
     }
 
 

@@ -1,7 +1,7 @@
 """How much of a whole a part keeps: means of columns, put between those of nothing and of everything.
 
 Share of a column: (mean of it − mean of `empty`) / (mean of `full` − mean of `empty`). Of means, not a mean of shares:
-a single item's whole may be next to nothing. NaN where the whole is no different from nothing.
+a single item's whole may be next to nothing. NaN where the whole is no better than nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import numpy as np
 
 from ..metrics import Array, Columns, register_reducer
 
+NOTHING = 1e-5
+"""A whole that is so small a part of the means is float noise of two equal ones."""
+
 
 def _mean(values: Array, weights: Array) -> Array:
     result: Array = weights @ values / weights.sum(axis=1)
@@ -21,8 +24,7 @@ def _mean(values: Array, weights: Array) -> Array:
 def _whole(columns: Columns, weights: Array, full: str, empty: str) -> Array:
     whole = _mean(columns[full], weights) - _mean(columns[empty], weights)
     size = np.abs(_mean(columns[full], weights)) + np.abs(_mean(columns[empty], weights))
-    # Float noise of two equal means is not a whole.
-    found: Array = np.where(np.abs(whole) > 1e-9 * size, whole, np.nan)
+    found: Array = np.where(whole > NOTHING * size, whole, np.nan)
     return found
 
 
@@ -82,5 +84,5 @@ def normalised_gap(
     gaps = [
         np.abs(_mean(columns[a], weights) - _mean(columns[b], weights)) for a, b in zip(firsts, seconds, strict=True)
     ]
-    found: Array = np.mean(gaps, axis=0) / np.abs(_whole(columns, weights, full, empty))
+    found: Array = np.mean(gaps, axis=0) / _whole(columns, weights, full, empty)
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ from benchwright.adapters.circuits.change.run import run as run_change
 from benchwright.adapters.circuits.exhibits import graph_exhibit
 from benchwright.adapters.circuits.items import Question
 from benchwright.adapters.circuits.metrics import MODEL, at_size
-from benchwright.adapters.circuits.run import by_relation, run, split
+from benchwright.adapters.circuits.pairing import Paired
+from benchwright.adapters.circuits.run import at_most, by_relation, run, split
 from benchwright.adapters.circuits.stable import jaccard, stability
 from benchwright.adapters.lm.graph.nodes import Graph
+from benchwright.adapters.lm.graph.pairs import Pair
 from benchwright.adapters.lm.model import LanguageModel
 from benchwright.adapters.worlds.params import World
 from benchwright.api import library
@@ -102,10 +106,18 @@ def test_a_method_with_a_circuit_of_its_own_is_judged_by_that(lm: LanguageModel,
     own = type(algorithm).model_validate(algorithm.model_dump() | {"selector": selector, "prune": False})
     job.method = job.method.model_copy(update={"algorithm": own})
     (part,) = run(job.task.protocol, job)
-    edges = columns(part, "edges")[":circuit"]
-    weights = [abs(e["weight"]) for e in part.exhibits["circuit"]["edges"]]
-    assert edges > 0
-    assert min(weights) >= 0.5 - 1e-3
+    weights = {
+        (e["source"], e["target"], e.get("kind")): abs(e["weight"]) for e in part.exhibits["0000-circuit"]["edges"]
+    }
+    assert columns(part, "edges")[":circuit"] > 0
+    assert min(weights.values()) >= 0.5 - 1e-3
+    # None is missing: a circuit of all edges has no more of that size.
+    job = job_of(lm, tmp_path, "eap", size=1.0)
+    (whole,) = run(job.task.protocol, job)
+    every = {
+        (e["source"], e["target"], e.get("kind")): abs(e["weight"]) for e in whole.exhibits["0000-circuit"]["edges"]
+    }
+    assert {e for e, weight in every.items() if weight >= 0.5} == set(weights)
 
 
 def test_questions_that_cannot_be_asked_are_an_error_that_says_so(lm: LanguageModel, tmp_path: Path) -> None:
@@ -113,6 +125,26 @@ def test_questions_that_cannot_be_asked_are_an_error_that_says_so(lm: LanguageMo
     job.limit = 1
     with pytest.raises(DataError, match="too few questions"):
         list(run(job.task.protocol, job))
+
+
+def test_names_of_relations_may_be_any_text(lm: LanguageModel, tmp_path: Path) -> None:
+    job = job_of(lm, tmp_path, "eap", circuits="by_relation", discovery=0.0)
+    names = {True: "born in / né à", False: ""}
+    questions = [replace(q, relation=names[i < 12]) for i, q in enumerate(job.items())]
+    job.items = lambda: questions  # type: ignore[method-assign]
+    parts = list(run(job.task.protocol, job))
+    assert [set(columns(p, "edges")) for p in parts] == [{"born in / né à:circuit"}, {":circuit"}]
+    assert all(re.fullmatch(r"[\w.-]+", name) for part in parts for name in part.exhibits)
+
+
+def test_some_pairs_are_of_all_relations() -> None:
+    questions = [Question(str(i), "", ("x",), relation="ab"[i // 50]) for i in range(100)]
+    pairs = [Pair(q.id, (1, 2), (2, 1), (3,), (4,)) for q in questions]
+    found = at_most(20, Paired(pairs, questions, {"z": "why"}))
+    assert [p.id for p in found.pairs] == [q.id for q in found.questions]
+    assert {q.relation for q in found.questions} == {"a", "b"}
+    assert len(found.pairs) == 20
+    assert len(found.skipped) == 81
 
 
 def test_jaccard_by_hand() -> None:
@@ -133,10 +165,18 @@ def test_scores_that_agree_on_all_pairs_are_stable(lm: LanguageModel, tmp_path: 
     study = Study(None, [None] * 6, None, "patching", 1, lambda purpose: np.random.default_rng(1))  # type: ignore[arg-type,list-item]
     for scores, stable in ((np.repeat(row, 6, 0), True), (rng.normal(size=(6, len(graph.edges))), False)):
         attribution = Attribution(graph, "edge", scores.astype(np.float32))
-        circuit = analyzer.circuit(attribution, 20)
-        found = list(stability(job.task.protocol.stability, analyzer, study, attribution, circuit))
-        assert len(found) == 20
-        assert (np.mean(found) == 1) == stable
+        dead = np.zeros_like(scores, dtype=np.float32)
+        dead[:, [i for i, name in enumerate(graph.names()) if name in ("a0.h0->a1.h0<q>", "a0.h1->a1.h0<k>")]] = -1
+        found = stability(job.task.protocol.stability, analyzer, study, attribution, 40)
+        if stable:
+            assert found == 1
+        else:
+            assert found is not None
+            assert 0 < found < 1
+        none = job.task.protocol.stability.model_copy(update={"samples": 1})
+        assert stability(none, analyzer, study, attribution, 40) is None
+        # Edges that lead nowhere are pruned: no circuits are alike in nothing.
+        assert stability(job.task.protocol.stability, analyzer, study, replace(attribution, by_pair=dead), 2) is None
 
 
 def test_a_picture_leads_a_shared_key_to_every_head_that_shares_it() -> None:

@@ -176,3 +176,16 @@ def test_means_are_over_all_pairs_whatever_the_batch() -> None:
 def test_patching_without_a_corrupt_prompt_is_an_error_that_names_the_pair() -> None:
     with pytest.raises(DataError, match="'x'"):
         reference_for(wiring_of(tiny("gpt2")), [Pair("x", (1, 2), (), (1,), (2,))], "patching", 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("family", WIRED)
+def test_how_blocks_are_wired_does_not_depend_on_how_much_attention_writes(family: str, dtype: torch.dtype) -> None:
+    """With a default start, attention writes less than a half-precision stream can show."""
+    lm = tiny(family, dtype=dtype)
+    with torch.no_grad():
+        for layer in wiring_of(lm).layers:
+            layer.out.module.weight.mul_(1e-3)
+    wiring = wiring_of(lm)
+    assert wiring.graph.parallel == (family in PARALLEL)
+    assert wiring.layers[1].attention_norm.name.endswith(("ln_1", "input_layernorm"))

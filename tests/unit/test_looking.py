@@ -92,7 +92,7 @@ def test_every_method_gives_defined_columns(name: str, family: str, tmp_path: Pa
     parts, records, shown = looked(lm, name, tmp_path)
     columns = {column for metric in METRICS for column in metric.inputs}
     recorded = {column for _, column in records}
-    assert {"right", "answer.probability", "peak", "peak.depth"} <= recorded <= columns
+    assert {"right", "answer.probability", f"peak.{METHODS[name].type}", "peak.depth"} <= recorded <= columns
     assert [row["item"] for part in parts for row in part.items] == [q.id for q in QUESTIONS]
     assert all(0 <= value < 1 for (_, column), value in records.items() if column == "peak.depth")
     assert shown.keys() == {panel.name for panel in METHODS[name].panels(_Holder(layers=3, heads=4))}  # type: ignore[arg-type]
@@ -206,7 +206,9 @@ def test_lens_depth_and_direct_sums(tmp_path: Path) -> None:
         if "first_layer.rank1" in at:
             assert at["first_layer.rank10"] <= at["first_layer.rank1"]
     _, traced, _ = looked(lm, "causal_tracing", tmp_path)
-    assert all(-1 <= value <= 1 for (_, column), value in traced.items() if column in ("peak", "total_effect"))
+    assert all(
+        -1 <= value <= 1 for (_, column), value in traced.items() if column in ("peak.causal_tracing", "total_effect")
+    )
 
 
 def test_unrelated_questions() -> None:

@@ -34,7 +34,7 @@ METRICS = (
         "old circuit, new answer",
         "none",
         "faithfulness, for the new answer on the edited model, of the circuit that gave the old answer: 1 where the "
-        "edit reuses the old paths",
+        "edit reuses the old paths; facts whose edit failed have no value",
         "ours",
         ("recovered.value", "recovered.full", "recovered.empty"),
         "normalised",
@@ -46,8 +46,8 @@ METRICS = (
             f"depth.{which}",
             f"depth, {which}",
             "none",
-            f"first block after which the {which} answer is the most probable token of the logit lens at the last "
-            f"position, {when}, over the number of blocks; facts for which that never happens have no value",
+            f"first block, counted from 0, after which the {which} answer is the most probable token of the logit lens "
+            f"at the last position, {when}, over the number of blocks; no value for facts for which that never happens",
             KC,
         )
         for which, when in (("old", "before the edit"), ("new", "after it"))

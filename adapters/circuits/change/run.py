@@ -49,7 +49,7 @@ class Found:
     weights: np.ndarray
     """Score of every edge."""
     depth: float | None
-    """Number of the first block after which the answer is the most probable token, over the number of blocks."""
+    """First block, counted from 0, after which the answer is the most probable token, over the number of blocks."""
     preferred: bool
     """Whether the answer has a higher logit than the wrong one."""
     kept: tuple[float, float, float] | None
@@ -78,11 +78,13 @@ def run(protocol: CircuitChange, job: Job) -> Iterator[Part]:
         part = Part(name)
         for one, patch in zip(chunk, editor.apply_each(lm, [one.request for one in chunk], job), strict=True):
             row = {"item": one.request.id, "relation": one.request.relation, "subject": one.request.subject}
-            if isinstance(patch, Unusable):
-                part.items.append({**row, "skipped": f"request not carried out: {patch}"})
-                continue
-            part.items.append(row)
-            _compare(part, protocol, lm, one, patch, job, shown=one is asked[0])
+            try:
+                if isinstance(patch, Unusable):
+                    raise Unusable(f"request not carried out: {patch}")
+                _compare(part, protocol, lm, one, patch, job, shown=one is asked[0])
+                part.items.append(row)
+            except Unusable as error:
+                part.items.append({**row, "skipped": str(error)})
         yield part
 
 
@@ -90,19 +92,20 @@ def _asked(lm: LanguageModel, requests: Sequence[EditRequest], most: int) -> tup
     """Requests with counterparts, and why the others have none."""
     found, skipped = [], {}
     for request in requests:
+        # A subject with the same answer would change nothing.
+        subjects = {
+            r.subject for r in requests if r.relation == request.relation and r.target_true != request.target_true
+        }
+        texts = [request.prompt.replace(request.subject, s) for s in ranked(subjects, "counterpart", request.id)]
         try:
-            length = len(encode_prompt(lm, request.prompt))
             _tokens(lm, request)
+            length = len(encode_prompt(lm, request.prompt))
+            others = [text for text in texts if text != request.prompt and len(encode_prompt(lm, text)) == length]
+            if not others:
+                raise Unusable("no other subject of its relation has as many tokens and another answer")
+            found.append(Asked(request, tuple(others[:most])))
         except Unusable as error:
             skipped[request.id] = str(error)
-            continue
-        subjects = {r.subject for r in requests if r.relation == request.relation} - {request.subject}
-        others = [request.prompt.replace(request.subject, s) for s in ranked(subjects, "counterpart", request.id)]
-        others = [text for text in others if text != request.prompt and len(encode_prompt(lm, text)) == length]
-        if others:
-            found.append(Asked(request, tuple(others[:most])))
-        else:
-            skipped[request.id] = "no other subject of its relation has as many tokens"
     return found, skipped
 
 
@@ -129,8 +132,9 @@ def _compare(part: Part, p: CircuitChange, lm: LanguageModel, one: Asked, patch:
     part.record(item, "edited", after.preferred)
     part.record(item, "turnover", 1 - jaccard(before.circuit, after.circuit))
     part.record(item, "turnover.same_question", 1 - jaccard(unchanged.circuit, after.circuit))
-    for name, value in zip(("value", "full", "empty"), after.kept, strict=True):
-        part.record(item, f"recovered.{name}", value)
+    if after.preferred:
+        for name, value in zip(("value", "full", "empty"), after.kept, strict=True):
+            part.record(item, f"recovered.{name}", value)
     for name, found in (("old", before), ("new", after)):
         if found.depth is not None:
             part.record(item, f"depth.{name}", found.depth)
@@ -157,7 +161,13 @@ def _found(
     # What an editor puts before the prompt stays; only the question is about another subject.
     before = patch.prompt(one.request.prompt).removesuffix(one.request.prompt)
     clean, *others = (encode_prompt(lm, before + text) for text in (one.request.prompt, *one.others))
-    pairs = [Pair(str(number), clean, other, (right,), (wrong,)) for number, other in enumerate(others)]
+    pairs = [
+        Pair(str(number), clean, other, (right,), (wrong,))
+        for number, other in enumerate(others)
+        if len(other) == len(clean)
+    ]
+    if not pairs:
+        raise Unusable("behind what the editor puts before it, the prompt has another number of tokens")
     with wired(lm, p.analyzer.keys_and_values) as wiring:
         study = Study(
             wiring=wiring,
@@ -181,7 +191,7 @@ def _found(
             graph=attribution.graph,
             circuit=circuit,
             weights=edge_weights(p.analyzer, attribution),
-            depth=float(leads.argmax() + 1) / len(leads) if leads.any() else None,
+            depth=float(leads.argmax()) / len(leads) if leads.any() else None,
             preferred=bool(logits[right] > logits[wrong]),
             kept=kept,
         )

@@ -1,9 +1,8 @@
 """What the numbers of a look mean. Diagnostics: none is better high or low, and none is ranked.
 
-A method records what is defined for it. `peak` is the largest value of what it measures: of direct logit attribution
-what a head or MLP adds, of head types what a head adds from one position; of knowledge neurons the attribution of a
-neuron; of the lens the probability of the answer, and of causal tracing the indirect effect, of a block at a position
-before the prompt's last. At the last position both only rise towards what the model says in the end.
+A method records what is defined for it. Its peak, the largest value of what it measures, has a column of its own:
+unlike quantities are no column of one table. Of lens and causal tracing it is sought before the prompt's last
+position, where both only rise towards what the model says in the end.
 """
 
 from __future__ import annotations
@@ -24,10 +23,24 @@ _TYPES = {
 }
 _SCALED = {"suppression": "set to 0", "enhancement": "doubled"}
 
+_PEAKS = {
+    "logit_lens": ("probability of the answer after a block, at a position before the prompt's last", LENS),
+    "causal_tracing": (
+        "indirect effect on the probability of the answer of a state put back before the prompt's last position",
+        TRACING,
+    ),
+    "direct_logit_attribution": ("part in the logit of right less wrong answers of a head or MLP", DIRECT),
+    "knowledge_neurons": ("attribution of a neuron, in probability of the answer", NEURONS),
+    "head_types": ("part in the logit of right less wrong answers that a head moves from one position", KC),
+}
+
 METRICS = (
     Metric("right", "right", "none", "share of prompts whose most probable next token is a right answer", "accuracy"),
     Metric("answer.probability", "p(answer)", "none", "probability of the right answers after the prompt", "model"),
-    Metric("peak", "peak", "none", "largest value of what the method measures, in its own unit", "ours", unit="score"),
+    *(
+        Metric(f"peak.{what}", f"peak, {what.replace('_', ' ')}", "none", f"largest {value}", source, unit="score")
+        for what, (value, source) in _PEAKS.items()
+    ),
     Metric(
         "peak.depth", "depth of peak", "none", "block of the peak, counted from 0, over the number of blocks", "ours"
     ),

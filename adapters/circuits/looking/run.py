@@ -122,7 +122,7 @@ def _looked(name: str, cases: Sequence[_Case], wiring: Wiring, method: Looking, 
         relation = {"relation": q.relation} if q.relation else {}
         part.items.append({"item": q.id, "subject": q.subject, **relation, **q.attributes})
         for column, value in looked.values.items():
-            part.record(q.id, column, float(value))
+            part.record(q.id, f"peak.{method.type}" if column == "peak" else column, float(value))
         if method.type == "logit_lens":
             for most in (1, 10):
                 if f"first_layer.rank{most}" not in looked.values:

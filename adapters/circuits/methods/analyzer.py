@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ....components import Algorithm, Strict
 from ...lm.graph.params import Ablation, Target
-from ..scorers.params import Granularity, Scorer
+from ..scorers.params import Gradient, Granularity, Scorer
 
 if TYPE_CHECKING:
     from ...lm.graph.nodes import Mask
@@ -67,6 +67,25 @@ class Analyzer(Algorithm):
     selector: Selector
     prune: bool
     """Whether a circuit loses its dead ends."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Analyzer:
+        scorer = self.scorer.type
+        if self.granularity == "node" and scorer in ("path_patching", "acdc", "learned_mask", "information_flow"):
+            raise ValueError(f"scorer {scorer} scores edges; write `granularity: edge`")
+        if self.granularity == "node" and self.selector.type == "greedy":
+            raise ValueError("selector `greedy` goes from edge to edge; choose `top_n` for nodes")
+        if self.reduction == "mean_magnitude" and self.selector.by == "helpful":
+            raise ValueError("`mean_magnitude` has no sign, so nothing is helpful; choose `by: magnitude`")
+        if self.selector.type == "threshold" and scorer in ("acdc", "learned_mask"):
+            raise ValueError(f"scorer {scorer} decides on a circuit by itself; choose selector `top_n` for its sizes")
+        if (
+            self.target.type == "negative_divergence"
+            and isinstance(self.scorer, Gradient)
+            and self.scorer.at == "clean"
+        ):
+            raise ValueError("negative_divergence has no gradient at the clean run; choose another target or scorer")
+        return self
 
     def attribution(self, study: Study) -> Attribution:
         """Scores for all edges or nodes. Raises UsageError for a combination that does not exist."""

@@ -2,10 +2,10 @@
 
 Destinations from the logits downwards: in a block the MLP, then values, keys and queries, of each the last head first.
 Into each of them sources from the nearest one down to `input`, of a block the MLP and then the last head first (as the
-code goes with `indices_mode` normal; other modes turn the heads round or shuffle them). An edge
-stays out if without it the target falls by less than the threshold below that of the circuit so far; the target is a
-mean over all pairs. A node out of which no edge is left loses the edges into it, untested: they change nothing (or
-little, in Gemma 2, where all heads of a block are normalised together; the target is then computed anew).
+code goes with `indices_mode` normal; other modes turn the heads round or shuffle them). An edge stays out if without it
+the target falls by less than the threshold below that of the circuit so far; the target is a mean over all pairs. A
+node out of which no edge is left loses the edges into it, untested: they change nothing (or little, in Gemma 2, where
+all heads of a block are normalised together; the target is then computed anew).
 
 Everything below the destination is as in the clean run, so each test restarts at the destination's block. Several
 tests are run at once on the guess that all of those edges go out; what follows the first one that stays is thrown away

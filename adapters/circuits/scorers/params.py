@@ -79,8 +79,9 @@ class PathPatching(Strict):
     which compute anew while heads stay as they were (Wang et al. 2022, arXiv 2211.00593)."""
 
     type: Literal["path_patching"]
-    receivers: tuple[str, ...] = ("logits",)
-    """Destinations that are looked at (`logits`, `a9.h9<q>` …); edges into others score 0."""
+    receivers: tuple[str, ...] = ()
+    """Destinations that are looked at (`logits`, `a9.h9<q>` …), all when none is named; edges into others score 0, and
+    without them there is no circuit down to the input."""
 
     def score(self, study: Study, granularity: Granularity) -> Attribution:
         """See path.py."""

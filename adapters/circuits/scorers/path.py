@@ -27,7 +27,8 @@ def by_path_patching(scorer: PathPatching, study: Study, granularity: Granularit
     for name in scorer.receivers:
         if name not in graph.destinations:
             raise UsageError("path patching: " + unknown("receiver", name, graph.destinations))
-    wanted = np.isin(graph.edges[:, 1], [graph.destinations.index(name) for name in scorer.receivers])
+    receivers = scorer.receivers or graph.destinations
+    wanted = np.isin(graph.edges[:, 1], [graph.destinations.index(name) for name in receivers])
     layers = graph.layer_of[graph.edges[:, 1]]
     found = np.zeros((len(study.pairs), len(graph.edges)), dtype=np.float32)
     for runs in runs_of(study.wiring, study.pairs, study.ablation, study.batch):

@@ -7,19 +7,34 @@ A file is a JSON list of records, a record in each line (JSONL), or a map whose 
     {"clean_ids": [0, 12, 7], "corrupt_ids": [0, 13, 7], "answer_id": 40, "wrong_id": 41}
 
 `answer` and `wrong` may be lists; a field that ends in `_id` or `_ids` holds token ids and goes before the text of the
-same name. Optional: `id`, `subject`, `relation`.
+same name. Optional: `id`, `subject`, `relation`. A field that is not known is refused, since a misspelt one would
+silently drop what it holds.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ....errors import DataError, unknown
 from ..items import Answer, Question, Text
+
+FIELDS = frozenset(
+    {"id", "subject", "relation", "clean", "clean_ids", "corrupt", "corrupt_ids"}
+    | {name + ending for name in ("answer", "wrong") for ending in ("", "_id", "_ids")}
+)
+"""What a pair may say."""
+
+
+@dataclass(frozen=True)
+class Written(Question):
+    """A question of somebody's file."""
+
+    place: str = field(default="", compare=False)
+    """File and record, for errors."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +84,9 @@ def records(file: Path, values: Any, field: str = "") -> list[Record]:
     return [Record(file, f"{before}record {i} (of {len(values)}, from 0)", value) for i, value in enumerate(values)]
 
 
-def read_questions(file: Path, examples: str | None) -> list[Question]:
+def read_questions(file: Path, examples: str | None) -> list[Written]:
     """All pairs of a file, or of one of its lists. Raises DataError naming file, record, field and what to do."""
-    found: dict[str, Question] = {}
+    found: dict[str, Written] = {}
     for index, record in enumerate(_chosen(file, examples)):
         question = _question(record, f"{examples or 'pair'}-{index}")
         if question.id in found:
@@ -129,13 +144,15 @@ def _lines(file: Path) -> Iterator[Record]:
         yield Record(file, f"line {number}", value)
 
 
-def _question(record: Record, number: str) -> Question:
+def _question(record: Record, number: str) -> Written:
+    if strange := [name for name in record.data if name not in FIELDS]:
+        raise DataError(f"{record.file}: {record.place}: {unknown('field', strange[0], FIELDS)}")
     clean, corrupt = _prompt(record, "clean"), _prompt(record, "corrupt")
     if isinstance(clean, str) != isinstance(corrupt, str):
         raise record.wrong("corrupt", f"text if clean is text, token ids if it is token ids ({clean!r:.40})")
     if clean == corrupt:
         raise record.wrong("corrupt", "another prompt than clean; exchange in it what the answer depends on")
-    return Question(
+    return Written(
         id=str(record.data["id"]) if record.data.get("id") not in (None, "") else number,
         clean=clean,
         answers=_answers(record, "answer", texts=isinstance(clean, str)),
@@ -144,6 +161,7 @@ def _question(record: Record, number: str) -> Question:
         group=record.optional("relation"),
         subject=record.optional("subject"),
         relation=record.optional("relation"),
+        place=f"{record.file}: {record.place}",
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from itertools import islice
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 
 from ....components import Data, DataFile, DataFolder
 from ....errors import unknown
+from ...worlds.compiled.design import VERSION, Design
 
 if TYPE_CHECKING:
     from ..items import Question
@@ -33,8 +34,20 @@ class Questions(Data):
         raise NotImplementedError
 
     def load(self, files: Mapping[str, Path], limit: int | None) -> list[Question]:
-        """The first `limit`. Raises DataError."""
-        return list(islice(self.questions(files), limit))
+        """At most `limit`: the first ones of each relation, as many of each as can be. Raises DataError."""
+        questions = list(self.questions(files))
+        return questions if limit is None else _spread(questions, limit)
+
+
+def _spread(questions: Sequence[Question], limit: int) -> list[Question]:
+    """Relations give a question in turn; those that were given stand in their old order."""
+    seen: Counter[str] = Counter()
+    turns = []
+    for question in questions:
+        turns.append(seen[question.relation])
+        seen[question.relation] += 1
+    chosen = sorted(range(len(questions)), key=lambda i: turns[i])[:limit]
+    return [questions[i] for i in sorted(chosen)]
 
 
 class PromptPairs(Questions):
@@ -118,6 +131,22 @@ class WorldRelations(Questions):
         from .world import world_questions
 
         return world_questions(self, read_world(shipped(self.world)))
+
+
+class CompiledQuestions(Questions, Design):
+    """What a compiled model (`source: {type: compiled}` with the same fields) is asked; its counterparts exchange
+    relation and subject."""
+
+    version: ClassVar[int] = VERSION
+    type: Literal["compiled_questions"]
+    seed: Index = 0
+    """The model's."""
+
+    def questions(self, files: Mapping[str, Path]) -> Iterable[Question]:
+        """See compiled.py."""
+        from .compiled import compiled_questions
+
+        return compiled_questions(self)
 
 
 class Made(Questions):

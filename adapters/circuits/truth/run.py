@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ....errors import DataError, ModelError
+from ....errors import ModelError
 from ....job import Job, Part
 from ...lm.graph.nodes import Graph, Mask
 from ...lm.graph.ungrouped import wired
@@ -25,8 +25,8 @@ Values = NDArray[np.float64]
 
 
 def run(protocol: CircuitTruth, job: Job) -> Iterator[Part]:
-    """A part for each model. Raises DataError where a method gives a score that is no number, and ModelError where it
-    leaves a model changed: the engine sees to that only for models that it opened."""
+    """A part for each model. Raises ModelError where a method gives a score that is no number, and where it leaves a
+    model changed: the engine sees to that only for models that it opened."""
     analyzer = job.method.algorithm
     assert isinstance(analyzer, Analyzer)
     cases: list[Case] = job.items()
@@ -78,11 +78,9 @@ def worth_of_edges(analyzer: Analyzer, attribution: Attribution) -> Values:
     """By what a method ranks edges, the best have most; shape (edges,).
 
     Of nodes, an edge has the smaller worth of its two ends: so many nodes must be taken, best first, until the edge is
-    in the circuit. `input` and `logits` are in every circuit. Raises DataError where a score is no number.
+    in the circuit. `input` and `logits` are in every circuit. Raises ModelError where a score is no number.
     """
     found = reduced(analyzer, attribution)
-    if bad := int((~np.isfinite(found)).sum()):
-        raise DataError(f"{bad} of {len(found)} scores are no finite numbers; look at the method's parameters")
     worth = np.abs(found) if analyzer.selector.by == "magnitude" else -found
     return worth if attribution.granularity == "edge" else _of_ends(attribution.graph, worth)
 

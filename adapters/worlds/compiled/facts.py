@@ -60,15 +60,21 @@ class Facts:
         words += [word for relation in relations for word in self.attributes(relation)]
         return {word: token for token, word in enumerate(words)}
 
+    def text(self, question: Question) -> str:
+        """`capital S3 is`."""
+        return f"{RELATIONS[question.relation]} {self.subjects[question.subject]} {END}"
+
+    def attribute(self, question: Question) -> str:
+        """The word that is right after it."""
+        return self.attributes(question.relation)[self.table[question.relation][question.subject]]
+
     def prompt(self, question: Question) -> tuple[int, ...]:
         """`<bos> capital S3 is` as tokens."""
-        words = (START, RELATIONS[question.relation], self.subjects[question.subject], END)
-        return tuple(self.vocabulary[word] for word in words)
+        return tuple(self.vocabulary[word] for word in (START, *self.text(question).split()))
 
     def answer(self, question: Question) -> int:
         """The token that is right after it."""
-        number = self.table[question.relation][question.subject]
-        return self.vocabulary[self.attributes(question.relation)[number]]
+        return self.vocabulary[self.attribute(question)]
 
     @cached_property
     def questions(self) -> tuple[Question, ...]:
