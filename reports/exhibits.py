@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -21,7 +21,7 @@ MOST_ROWS = 40
 
 @dataclass(frozen=True)
 class Shown:
-    """One exhibit. Exactly one of `svg`, `png` and `rows` has content, or `note` says why none has."""
+    """One exhibit. One of `svg`, `png` and `rows` at most has content; if none, `note` says why."""
 
     title: str
     svg: str = ""
@@ -60,11 +60,17 @@ def exhibits(cell: Cell) -> CellExhibits | None:
 
 def show(exhibit: Mapping[str, Any]) -> Shown:
     """One exhibit. Raises KeyError, TypeError, ValueError or IndexError where it is damaged."""
+    shown = _shown(exhibit)
+    return replace(shown, note=f"{shown.note} {exhibit.get('note', '')}".strip())
+
+
+def _shown(exhibit: Mapping[str, Any]) -> Shown:
     kind, title = str(exhibit["type"]), str(exhibit.get("title") or exhibit["type"])
     match kind:
         case "text-pair":
-            rows = [tuple(map(str, row)) for row in exhibit["rows"]]
-            return Shown(title, heads=("", "before", "after"), rows=tuple(rows[:MOST_ROWS]), note=_more(rows, "rows"))
+            return _table(title, ("", "before", "after"), exhibit["rows"])
+        case "table":
+            return _table(title, tuple(map(str, exhibit["heads"])), exhibit["rows"])
         case "curve":
             series = [_series(data) for data in exhibit["series"]]
             axes = (str(exhibit.get("x_label", "")), str(exhibit.get("y_label", "")))
@@ -82,6 +88,11 @@ def show(exhibit: Mapping[str, Any]) -> Shown:
             return Shown(title, png=png)
         case _:
             return Shown(title, note=f"This version shows no exhibits of type {kind!r}.")
+
+
+def _table(title: str, heads: tuple[str, ...], given: Sequence[Sequence[Any]]) -> Shown:
+    rows = [tuple(map(str, row)) for row in given]
+    return Shown(title, heads=heads, rows=tuple(rows[:MOST_ROWS]), note=_more(rows, "rows"))
 
 
 def _series(data: Mapping[str, Any]) -> svg.Series:

@@ -40,15 +40,17 @@ class Figure:
     title: str
     svg: str
     main: bool
-    """Whether it shows one of the table's main columns."""
+    """Whether it is shown at once: of one of the table's main columns, or the first curve."""
 
 
 def quality(table: Table) -> list[Figure]:
     """A figure for each metric: a curve over a numeric condition, else dots with whiskers.
 
-    Metrics and methods are in the table's order. Columns without a value have no figure.
+    Metrics and methods are in the table's order, but the first curve, which says most, is first, and a main figure.
+    Columns without a value have no figure.
     """
     found: list[Figure] = []
+    curve: list[Figure] = []
     pairs = list(enumerate(table.columns))
     for _, group in groupby(pairs, key=lambda pair: pair[1].metric.id):
         members = list(group)
@@ -57,7 +59,11 @@ def quality(table: Table) -> list[Figure]:
             column = members[0][1]
             heading = _heading(Column(column.metric))
             main = any(i in table.main for i, _ in members)
-            found.append(Figure(f"{heading} over {column.at[0][0]}", drawn, main))
+            title = f"{heading} over {column.at[0][0]}"
+            if curve:
+                found.append(Figure(title, drawn, main))
+            else:
+                curve.append(Figure(title, drawn, True))
             continue
         for i, column in members:
             marks = [_mark(row, column, e) for row in table.rows if (e := row.estimates[i]) and not math.isnan(e.value)]
@@ -65,7 +71,7 @@ def quality(table: Table) -> list[Figure]:
                 title = f"{column.title}: value and 95 % interval by method"
                 drawn = svg.dots(title, marks, limits=_limits(column))
                 found.append(Figure(_heading(column), drawn, i in table.main))
-    return found
+    return curve + found
 
 
 def _is_numeric(members: list[tuple[int, Column]]) -> bool:
@@ -88,7 +94,7 @@ def _over_condition(table: Table, members: list[tuple[int, Column]]) -> str:
         return ""
     name = column.at[0][0] if column.at else ""
     title = f"{column.metric.title} over {name} by method, with 95 % intervals"
-    return svg.curves(title, series, name, "", limits=_limits(column), width=350, height=240)
+    return svg.curves(title, series, name, "", limits=_limits(column), width=400, height=240)
 
 
 def cost_and_quality(table: Table) -> str:

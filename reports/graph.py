@@ -1,12 +1,13 @@
 """A graph in layers as inline SVG: the input at the bottom, each node above those that it may read.
 
-Nodes of a layer stand in a row, heads in an order that has few crossings (barycentre sweeps, Sugiyama et al. 1981),
+Nodes of a layer stand in a row, heads of one number above each other, so that two pictures can be compared by eye,
 MLPs in a column of their own, half a row above the heads that they read. Pure functions; colours come by class.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
@@ -24,10 +25,10 @@ LETTERS = ("q", "k", "v")
 """Kinds of edges that enter a node left, in the middle and right."""
 KINDS = {"found": "s2", "missed": "s4 dashed", "false": "s1"}
 """Colours of kinds; of any other kind the next of the palette."""
-ROW, HALF, TALL, SWEEPS = 78.0, 34.0, 20.0, 8
+ROW, HALF, TALL = 78.0, 34.0, 20.0
 BOWS = (0.0, 40.0, -40.0, 75.0, -75.0, 110.0, -110.0, 160.0, -160.0)
 """How far a line may be bent aside, in pixels, as tried."""
-GAPS, WIDE = (14.0, 48.0), 720.0
+GAPS, WIDE = (14.0, 120.0), 800.0
 """Least and largest gap between boxes, and the width up to which gaps are widened, so that lines find a way."""
 
 
@@ -76,7 +77,7 @@ def layered(title: str, nodes: Sequence[Mapping[str, Any]], edges: Sequence[Mapp
         ends = {end for edge in drawn for end in (edge.source, edge.target)}
         nodes = [node for node in nodes if str(node["id"]) in ends]
         note += f" The {len(drawn)} strongest edges are drawn, with the {len(nodes)} nodes at their ends."
-    return _drawn(title, _placed(nodes, drawn), drawn), note
+    return _drawn(title, _placed(nodes), drawn), note
 
 
 def _edge(edge: Mapping[str, Any], known: set[str]) -> Edge:
@@ -89,7 +90,7 @@ def _edge(edge: Mapping[str, Any], known: set[str]) -> Edge:
     return found
 
 
-def _placed(nodes: Sequence[Mapping[str, Any]], edges: Sequence[Edge]) -> dict[str, Node]:
+def _placed(nodes: Sequence[Mapping[str, Any]]) -> dict[str, Node]:
     """Every node with its place, by name, rows from the bottom to the top."""
     rows: dict[float, list[Mapping[str, Any]]] = {}
     for node in nodes:
@@ -99,23 +100,30 @@ def _placed(nodes: Sequence[Mapping[str, Any]], edges: Sequence[Edge]) -> dict[s
         for layer, row in sorted(rows.items())
     }
     heads = {layer: [n for n in row if n.kind == "head"] for layer, row in boxes.items()}
-    _uncross(heads, boxes, edges)
-    free = min(((WIDE - _width(row, 0)) / max(1, len(row) - 1) for row in heads.values()), default=0.0)
-    gap = min(max(free, GAPS[0]), GAPS[1])
-    width = max((_width(row, gap) for row in heads.values()), default=0.0)
+    columns: dict[int, float] = {}
+    for row in heads.values():
+        for number, box in zip(_numbers(row), row, strict=True):
+            columns[number] = max(box.wide, columns.get(number, 0.0))
+    gap = min(max((WIDE - sum(columns.values())) / max(1, len(columns) - 1), GAPS[0]), GAPS[1])
+    width = sum(columns.values()) + gap * max(0, len(columns) - 1)
     left = 84 + TEXT * max((len(_row_name(layer, row)) for layer, row in boxes.items()), default=0)
     mlps = max((n.wide for row in boxes.values() for n in row if n.kind == "mlp"), default=0.0)
     column = left + width + (width and 48) + mlps / 2
     centre = left + width / 2 if width else column
+    middles, x = {}, left
+    for number, wide in sorted(columns.items()):
+        middles[number] = x + wide / 2
+        x += wide + gap
     placed: dict[str, Node] = {}
     for level, (layer, row) in enumerate(reversed(boxes.items())):
         y = 44 + level * ROW
+        for number, box in zip(_numbers(heads[layer]), heads[layer], strict=True):
+            placed[box.id] = replace(box, x=middles[number], y=y)
         others = [n for n in row if n.kind not in ("head", "mlp")]
-        for group in (heads[layer], others):
-            x = centre - _width(group, gap) / 2
-            for box in group:
-                placed[box.id] = replace(box, x=x + box.wide / 2, y=y)
-                x += box.wide + gap
+        x = centre - (sum(n.wide for n in others) + gap * max(0, len(others) - 1)) / 2
+        for box in others:
+            placed[box.id] = replace(box, x=x + box.wide / 2, y=y)
+            x += box.wide + gap
         for box in (n for n in row if n.kind == "mlp"):
             placed[box.id] = replace(box, x=column, y=y - HALF)
     return placed
@@ -128,42 +136,14 @@ def _box(node: Mapping[str, Any], crowded: bool) -> Node:
     return Node(name, float(node["layer"]), kind, label, note, max(wide, 34.0), TALL + 12 * bool(note))
 
 
-def _width(row: Sequence[Node], gap: float) -> float:
-    return sum(n.wide for n in row) + gap * max(0, len(row) - 1)
+def _numbers(row: Sequence[Node]) -> list[int]:
+    """Columns of heads: the numbers at the end of their names, or else their places in the row."""
+    found = [int(match[0]) for node in row if (match := re.search(r"\d+$", node.id))]
+    return found if len(set(found)) == len(row) else list(range(len(row)))
 
 
 def _row_name(layer: float, row: Sequence[Node]) -> str:
     return f"block {layer:g}" if any(n.kind in ("head", "mlp") for n in row) else ""
-
-
-def _uncross(heads: Mapping[float, list[Node]], boxes: Mapping[float, list[Node]], edges: Sequence[Edge]) -> None:
-    """Order heads in their rows, in place, by the mean place of those that they are joined with: by those below and by
-    those above in turn. Places are shares of a row's width."""
-    place = {n.id: 0.5 for row in boxes.values() for n in row}
-    place |= {n.id: 1.2 for row in boxes.values() for n in row if n.kind == "mlp"}
-    layer = {n.id: n.layer for row in boxes.values() for n in row}
-    joined: dict[tuple[str, bool], list[tuple[str, float]]] = {}
-    for e in edges:
-        if layer[e.source] != layer[e.target]:
-            joined.setdefault((e.target, True), []).append((e.source, abs(e.weight)))
-            joined.setdefault((e.source, False), []).append((e.target, abs(e.weight)))
-    for row in heads.values():
-        _spread(row, place)
-    for sweep in range(SWEEPS):
-        upwards = sweep % 2 == 0
-        for row in list(heads.values())[:: 1 if upwards else -1]:
-
-            def wanted(node: Node, upwards: bool = upwards) -> float:
-                near = joined.get((node.id, upwards), [])
-                total = sum(weight for _, weight in near)
-                return sum(place[name] * weight for name, weight in near) / total if total else place[node.id]
-
-            row.sort(key=wanted)
-            _spread(row, place)
-
-
-def _spread(row: Sequence[Node], place: dict[str, float]) -> None:
-    place |= {node.id: (i + 0.5) / len(row) for i, node in enumerate(row)}
 
 
 def _drawn(title: str, nodes: Mapping[str, Node], edges: Sequence[Edge]) -> str:

@@ -11,7 +11,9 @@ from .html import TEMPLATES
 
 
 def page(title: str, lead: str, exhibits: Sequence[Mapping[str, Any]]) -> str:
-    """The page: a heading, a paragraph that says what is shown, the exhibits one below the other.
+    """The page: a heading, paragraphs (lines of `lead`) that say what is shown, the exhibits one below the other.
+
+    A paragraph that begins with `Warning:` stands out.
 
     Raises KeyError, TypeError, ValueError or IndexError where an exhibit is damaged.
     """
@@ -19,4 +21,6 @@ def page(title: str, lead: str, exhibits: Sequence[Mapping[str, Any]]) -> str:
 
     env = environment(TEMPLATES)
     env.filters["svg"] = Markup  # figures escape their own texts
-    return env.get_template("page.html.j2").render(title=title, lead=lead, exhibits=[show(e) for e in exhibits])
+    return env.get_template("page.html.j2").render(
+        title=title, lead=lead.splitlines(), exhibits=[show(e) for e in exhibits]
+    )

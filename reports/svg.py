@@ -9,8 +9,8 @@ from html import escape
 
 from .scales import Scale, fit, tick_text
 
-TEXT = 6.4
-"""Width of a character at 12 px, in pixels; an estimate, to leave room for labels."""
+TEXT = 7.2
+"""Width of a character at 12 px, in pixels; an estimate for wide fonts, to leave room for labels."""
 COLOURS = 8
 
 
@@ -123,7 +123,8 @@ def curves(
     width: float = 500,
     height: float = 280,
 ) -> str:
-    """Lines with optional bands, named at their right ends; a logarithmic x where it spans decades."""
+    """Lines with optional bands, named at their right ends; a dot for a line of one point; a logarithmic x where it
+    spans decades."""
     xs = [v for s in series for v in s.x]
     log = bool(xs) and min(xs) > 0 and max(xs) / min(xs) >= 50
     left, top, bottom = 56.0, 26.0, height - 46
@@ -141,6 +142,8 @@ def curves(
             upper = [(x(a), y(b)) for a, b in zip(line.x, line.high, strict=True) if math.isfinite(b)]
             parts.append(tag("polygon", points=_path([*lower, *reversed(upper)]), class_=f"band s{n % COLOURS}"))
         parts.append(tag("polyline", points=_path(points), class_=f"line s{n % COLOURS}"))
+        if len(points) == 1:
+            parts.append(tag("circle", cx=points[0][0], cy=points[0][1], r=4, class_=f"point s{n % COLOURS}"))
         if points:
             ends.append((points[-1][1], n))
     below = -math.inf
@@ -152,7 +155,7 @@ def curves(
 
 
 def heat(title: str, rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]]) -> str:
-    """A matrix, each cell shaded by its size and, where there is room, with its value."""
+    """A matrix, each cell shaded by its size and, where there is room, with its value in two or three digits."""
     left = 14 + TEXT * min(20, max((len(str(row)) for row in rows), default=0))
     side = min(64.0, max(10.0, 620 / max(1, len(columns))))
     heads, top, over = _heads(columns, left, side)
@@ -168,11 +171,19 @@ def heat(title: str, rows: Sequence[str], columns: Sequence[str], values: Sequen
             hint = tag("title", escape(f"{rows[i]}, {columns[j]}: {tick_text(value)}"))
             box = {"x": left + side * j, "y": y, "width": side - 1, "height": tall - 1}
             parts.append(tag("rect", hint, **box, class_="heat", fill_opacity=f"{0.06 + 0.84 * share:.2f}"))
-            if side >= 36:
+            if side >= 36 and (label := _fitting(value, side)):
                 where = (left + side * (j + 0.5), y + tall / 2 + 4)
                 ink = "on-dark" if share > 0.55 else ""
-                parts.append(text(f"{value:.3g}", *where, anchor="middle", class_=ink))
+                parts.append(text(label, *where, anchor="middle", class_=ink))
     return figure(title, left + side * len(columns) + over, top + tall * len(rows) + 4, *parts, *heads)
+
+
+def _fitting(value: float, room: float) -> str:
+    """As many digits as there is room for, at most three; nothing where there is none for two."""
+    if not math.isfinite(value):
+        return "–"
+    texts = [f"{value:.{digits}g}".replace("-", "−") for digits in (3, 2)]
+    return next((found for found in texts if TEXT * len(found) <= room), "")
 
 
 def _heads(columns: Sequence[str], left: float, side: float) -> tuple[list[str], float, float]:

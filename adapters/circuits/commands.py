@@ -58,7 +58,7 @@ def circuit(
 
     from ...alone import Wanted, write_page
     from .found import Asked, find_circuit
-    from .written import dot_text, lead, page_exhibits, scores_json, size, warnings
+    from .written import dot_text, lead, page_exhibits, scores_json, warnings
 
     begun = time.process_time()
     wanted = Wanted(model, method, device, dtype, seed, specs or (), None, threads)
@@ -66,7 +66,6 @@ def circuit(
     tell = partial(typer.echo, err=True)
     with _bar("scoring") as progress:
         found = find_circuit(wanted, asked, tell, progress)
-    tell(size(found))
     for warning in warnings(found):
         tell(f"warning: {warning}")
     said, exhibits = scores_json(found), page_exhibits(found)

@@ -32,3 +32,5 @@ class Question:
     relation: str = ""
     attributes: Mapping[str, str | float | bool] = field(default_factory=dict)
     """By which metrics may slice: `kind: factual` …"""
+    place: str = field(default="", compare=False)
+    """File and record of a question of somebody's file, for errors."""

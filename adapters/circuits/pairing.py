@@ -18,7 +18,6 @@ from ..lm.graph.pairs import Pair
 from ..lm.model import LanguageModel
 from ..lm.scoring import Row, Unusable, encode, encode_prompt
 from .items import Answer, Question, Text
-from .sources.files import Written
 
 Tokens: TypeAlias = tuple[int, ...]
 Answers: TypeAlias = Literal["first_differing", "single"]
@@ -128,7 +127,7 @@ def told_apart(right: Sequence[Tokens], wrong: Sequence[Tokens]) -> Told | None:
 
 def _skip(question: Question, error: Unusable, skipped: dict[str, str], strict: bool) -> None:
     if strict:
-        where = f"{question.place}: " if isinstance(question, Written) else ""
+        where = f"{question.place}: " if question.place else ""
         details = f": {error.details}" if isinstance(error, _Unpaired) else ""
         raise DataError(f"{where}question {question.id!r}: {error}{details}") from error
     skipped[question.id] = str(error)

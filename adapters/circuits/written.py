@@ -12,11 +12,11 @@ from ... import __version__
 from .exhibits import edge_weights, graph_exhibit, nodes_exhibit
 from .found import Found
 
-_ESTIMATE = "estimated change of the target when an edge or node is ablated, all else as it is; what is useful is negative"
+_ABLATED = "change of the target when an edge or node is ablated, all else as it is; what is useful is negative"
 SENSE = {
-    "gradient": _ESTIMATE,
-    "integrated_gradients": _ESTIMATE,
-    "exact": "change of the target when an edge or node is ablated, all else as it is; what is useful is negative",
+    "gradient": f"estimated {_ABLATED}",
+    "integrated_gradients": f"estimated {_ABLATED}",
+    "exact": _ABLATED,
     "path_patching": "change of the target when an edge is ablated and the MLPs behind it compute anew; what is useful "
     "is negative",
     "acdc": "change of the target when an edge was tested in what was left of the model; what is useful is negative, "
@@ -30,6 +30,11 @@ UNSURE = 0.75
 """Right answers above wrong ones on fewer pairs than this share, half-way from chance to always, are warned of."""
 SHOWN = 20
 """Scores in a table."""
+WHO = ("model", "circuit", "empty")
+NUMBERS = ("", "model", "circuit", "every edge ablated")
+"""Heads of `numbers`."""
+SCORES = ("score", "95 % interval", "in the circuit")
+"""Heads of `strongest`, after the name."""
 COLOURS = ("#1f5fa8", "#c2571a")
 """Of negative and positive scores, as the page has them on white."""
 
@@ -90,42 +95,40 @@ def warnings(found: Found) -> list[str]:
     if not found.graph.prune(found.chosen).any():
         said.append(
             f"the {found.chosen.sum()} edges that were chosen do not reach from input to logits, so there is no "
-            "circuit; choose more edges, or write `selector: {type: greedy}` in the method, which goes from edge to edge"
+            "circuit; choose more of them, or the method's `selector: {type: greedy}`, which goes from edge to edge"
         )
     if not math.isfinite(v["faithfulness"]):
         said.append(
-            f"the target is no higher for the model ({v['model']:.3g}) than with every edge ablated ({v['empty']:.3g}): "
-            "the model does not do this task, so there is no circuit for it"
+            f"the target is no higher for the model ({_short(v['model'])}) than with every edge ablated "
+            f"({_short(v['empty'])}): the model does not do this task, so there is no circuit for it"
         )
     if v["accuracy.model"] < UNSURE:
         said.append(
-            f"the model puts the right answer above the wrong one on {v['accuracy.model']:.0%} of the pairs (chance: "
-            "about 50%): a circuit for what it cannot do says little"
+            f"the model puts the right answer above the wrong one on {100 * v['accuracy.model']:.0f} % of the pairs "
+            "(chance: about 50 %): a circuit for what it cannot do says little"
         )
     if found.surrounded:
         said.append("the model keeps inserted modules or a prompt: the graph is that of the path taken")
     return said
 
 
-def numbers(found: Found) -> Iterator[tuple[str, str, str, str]]:
+def numbers(found: Found) -> Iterator[tuple[str, ...]]:
     """What is measured, then its values for the model, the circuit, and with every edge ablated."""
     v, graph = found.values, found.graph
     masks = (graph.allowed, found.circuit, np.zeros_like(found.circuit))
-    edges, nodes = zip(*((str(m.sum()), str(len(graph.nodes_in(m)))) for m in masks, strict=True))
-    yield "edges", *edges
-    yield "nodes", *nodes
-    who = ("model", "circuit", "empty")
-    yield _target(found), *(_short(v[name]) for name in who)
+    yield "edges", *(str(mask.sum()) for mask in masks)
+    yield "nodes", *(str(len(graph.nodes_in(mask))) for mask in masks)
+    yield _target(found), *(_short(v[who]) for who in WHO)
     yield "faithfulness", "1", _short(v["faithfulness"]), "0"
     for name, prefix in (("right above wrong", "accuracy"), ("Hit@1", "hit1"), ("Hit@10", "hit10")):
-        yield name, *(_short(v[f"{prefix}.{of}"]) for of in who)
+        yield name, *(_short(v[f"{prefix}.{who}"]) for who in WHO)
 
 
-def strongest(found: Found) -> Iterator[tuple[str, str, str, str]]:
+def strongest(found: Found) -> Iterator[tuple[str, ...]]:
     """Names, scores, intervals of the largest scores, and whether they are in the circuit."""
     places = tuple(found.graph.edges.T)
     nodes = found.attribution.granularity == "node"
-    chosen, kept = (mask.any(1) if nodes else mask[places] for mask in (found.chosen, found.circuit))
+    chosen, kept = (np.asarray(mask.any(1) if nodes else mask[places]) for mask in (found.chosen, found.circuit))
     for i in np.argsort(-np.abs(found.scores), kind="stable")[:SHOWN]:
         score, half = found.scores[i], None if found.spread is None else found.spread[i]
         span = "–" if half is None else f"[{_short(score - half)}, {_short(score + half)}]"
@@ -134,7 +137,7 @@ def strongest(found: Found) -> Iterator[tuple[str, str, str, str]]:
 
 def _short(value: float) -> str:
     # Adding 0 takes the sign from what is rounded to nothing.
-    return f"{round(value, 9) + 0.0:.3g}".replace("-", "−") if math.isfinite(value) else "–"
+    return f"{round(value, 6) + 0.0:.3g}".replace("-", "−") if math.isfinite(value) else "–"
 
 
 def _target(found: Found) -> str:
@@ -143,11 +146,11 @@ def _target(found: Found) -> str:
 
 def lead(found: Found) -> str:
     """A circuit in a paragraph, after one for each warning."""
-    v = found.values
-    values = f"is {v['model']:.3g} for the model, {v['circuit']:.3g} for the circuit alone and {v['empty']:.3g} with every"
+    v, graph = found.values, found.graph
     said = (
-        f"{found.method} on {found.model}, {found.pairs} pairs: {size(found)}, of {len(found.graph.edges)} of the model. "
-        f"On these pairs the target ({_target(found)}) {values} edge ablated."
+        f"{found.method} on {found.model}, {found.pairs} pairs: {size(found)}, of {len(graph.edges)}. On these pairs "
+        f"the target ({_target(found)}) is {_short(v['model'])} for the model, {_short(v['circuit'])} for the circuit "
+        f"alone and {_short(v['empty'])} with every edge ablated."
     )
     return "\n".join([*(f"Warning: {text}." for text in warnings(found)), said])
 
@@ -155,27 +158,22 @@ def lead(found: Found) -> str:
 def page_exhibits(found: Found) -> list[Mapping[str, Any]]:
     """The graph, the numbers, faithfulness over sizes, the strongest scores, nodes by block, settings, and a pair."""
     graph, nodes = found.graph, found.attribution.granularity == "node"
-    notes = [f"The circuit has {found.circuit.sum()} edges."]
-    notes += ["One into shared keys or values is drawn to each head that shares them."] * (graph.group > 1)
-    notes += ["An edge has the score of its source."] * nodes
-    weights = edge_weights(found.analyzer, found.attribution)
+    drawn = graph_exhibit("Circuit", graph, found.circuit, edge_weights(found.analyzer, found.attribution))
+    shared = (
+        f"The circuit has {found.circuit.sum()} edges; one into shared keys or values is drawn to each of their heads."
+    )
+    notes = [shared] * (len(drawn["edges"]) > int(found.circuit.sum())) + ["An edge has its source's score."] * nodes
     settings = [(name, _plain(value)) for name, value in found.spec.items() if name != "type"]
     of = "node" if nodes else "edge"
     return [
-        {**graph_exhibit("Circuit", graph, found.circuit, weights), "note": " ".join(notes)},
+        {**drawn, "note": " ".join(notes)},
         _table("On the pairs the circuit was found on", NUMBERS, numbers(found)),
-        *[_curve(found)] * bool(found.curve),
+        *([_curve(found)] if found.curve else []),
         {**_table(f"Strongest {of}s", (of, *SCORES), strongest(found)), "note": sense(found)},
         nodes_exhibit("Nodes of the circuit by block", graph, found.circuit),
         _table("Settings of the method", ("", found.method), settings),
         _table("The first pair", ("", ""), found.first.items()),
     ]
-
-
-NUMBERS = ("", "model", "circuit", "every edge ablated")
-"""Heads of `numbers`."""
-SCORES = ("score", "95 % interval", "in the circuit")
-"""Heads of `strongest`, after the name."""
 
 
 def _table(title: str, heads: Iterable[str], rows: Iterable[Sequence[str]]) -> dict[str, Any]:
@@ -191,13 +189,14 @@ def _plain(value: Any) -> str:
 def _curve(found: Found) -> dict[str, Any]:
     x, y, low, high = ([_number(v) for v in column] for column in zip(*found.curve, strict=True))
     share, faithfulness = found.chosen.sum() / len(found.graph.edges), _number(found.values["faithfulness"])
-    this = {"name": "this circuit", "x": [_number(share)], "y": [faithfulness]}
+    # Nothing has no place on a logarithmic axis.
+    this = [{"name": "this circuit", "x": [_number(share)], "y": [faithfulness]}] * bool(share)
     return {
         "type": "curve",
         "title": "Faithfulness of circuits by size, on the pairs they were found on (95 % over bootstrap samples)",
         "x_label": "share of edges, before dead ends are pruned",
         "y_label": "faithfulness",
-        "series": [{"name": found.method, "x": x, "y": y, "low": low, "high": high}, this],
+        "series": [{"name": found.method, "x": x, "y": y, "low": low, "high": high}, *this],
     }
 
 

@@ -9,12 +9,15 @@ Benchwright:
 
 Two things are changed in what runs: the device, which is written into the code as 'cuda', and its tokenizing, which is
 given token ids. The peer's own recipe is kept otherwise: its weights have gradients, and keys and values are ungrouped.
-Its target is called with the sum over a batch, so that its scores are means over pairs. `grouped` is ours as the model
-is; its scores are compared with sums of the peer's over the query heads that share. Exact scores are only compared
-ungrouped, since edges ablated together do not add up.
+`peer_frozen` is the same without gradients of any weights but the token embeddings' (EAP needs some leaf); ours never
+has any. Its target is called with the sum over a batch, so that its scores are means over pairs.
+
+`grouped` is ours as the model is; its scores are compared with sums of the peer's over the query heads that share.
+Exact scores are only compared ungrouped, since edges ablated together do not add up.
 
 All ways run in one process on one thread, one after the other, in rounds whose order alternates. Ratios are medians
-over the rounds of peer / ours. `--write` puts the figures into peer.json beside this file.
+over the rounds of peer / ours, at one batch size for both, on which they depend. `--write` puts the figures into
+peer.json beside this file.
 """
 
 from __future__ import annotations
@@ -61,7 +64,7 @@ SCORERS: dict[str, Any] = {
     "EAP-IG-inputs-20": IntegratedGradients(type="integrated_gradients", along="inputs", steps=20, rule="left"),
     "exact": Exact(type="exact"),
 }
-ROUNDS = {"EAP": 15, "EAP-IG-inputs-5": 9, "EAP-IG-inputs-20": 3, "exact": 3}
+ROUNDS = {"EAP": 11, "EAP-IG-inputs-5": 5, "EAP-IG-inputs-20": 3, "exact": 3}
 EXACT_PAIRS = 8
 Scores = dict[str, float]
 Work = Callable[[], Callable[[], Scores]]
@@ -104,7 +107,7 @@ def ids(_: Any, rows: list[list[int]], max_length: int | None = None) -> tuple[A
     return tokens, torch.ones_like(tokens), torch.full((len(rows),), tokens.shape[1]), tokens.shape[1]
 
 
-def hooked(model: Any) -> Any:
+def hooked(model: Any, frozen: bool) -> Any:
     """A stock GPT-2 or Llama in the form that the peer works on, its weights as they are."""
     from transformer_lens import HookedTransformer, HookedTransformerConfig
     from transformer_lens.pretrained.weight_conversions import convert_gpt2_weights, convert_llama_weights
@@ -133,6 +136,8 @@ def hooked(model: Any) -> Any:
     found.load_and_process_state_dict(weights, **alike)
     found.cfg.use_split_qkv_input = found.cfg.use_attn_result = found.cfg.use_hook_mlp_in = True
     found.cfg.ungroup_grouped_query_attention = llama
+    for name, weight in found.named_parameters():
+        weight.requires_grad_(not frozen or name == "embed.W_E")
     return found
 
 
@@ -194,7 +199,7 @@ def compared(found: Scores, peer: Scores, graph: Graph) -> dict[str, float]:
 
 
 def timed(ways: dict[str, Work], rounds: int) -> tuple[dict[str, Any], dict[str, Scores]]:
-    """Medians of CPU and wall seconds, and of the ratios of the peer to the others; and the scores."""
+    """CPU and wall seconds (medians), and how many times ours the peer's are; and the scores."""
     spent: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
     scores: dict[str, Scores] = {}
     for number in range(rounds + 1):
@@ -205,14 +210,18 @@ def timed(ways: dict[str, Work], rounds: int) -> tuple[dict[str, Any], dict[str,
             scores[way] = read()
     found: dict[str, Any] = {"rounds": rounds}
     for way, all_seconds in spent.items():
-        pairs = list(zip(spent["peer"], all_seconds, strict=True))[1:]  # the first warms caches
         found[way] = {}
-        for kind, which in (("cpu", 0), ("wall", 1)):
-            found[way][f"{kind}_s"] = round(statistics.median(mine[which] for _, mine in pairs), 4)
-            if way != "peer":
-                ratios = sorted(peer[which] / mine[which] for peer, mine in pairs)
-                found[way][f"peer_{kind}_ratio"] = round(statistics.median(ratios), 2)
-                found[way][f"peer_{kind}_ratio_range"] = [round(ratios[0], 2), round(ratios[-1], 2)]
+        for which, kind in enumerate(("cpu", "wall")):
+            mine = [seconds[which] for seconds in all_seconds[1:]]  # the first warms caches
+            found[way][f"{kind}_s"] = round(statistics.median(mine), 4)
+            for peer in [name for name in ways if name.startswith("peer") and not way.startswith("peer")]:
+                ratios = [seconds[which] / own for seconds, own in zip(spent[peer][1:], mine, strict=True)]
+                low, middle, high = min(ratios), statistics.median(ratios), max(ratios)
+                found[way][f"{peer}_{kind}_ratio"] = {
+                    "median": round(middle, 2),
+                    "min": round(low, 2),
+                    "max": round(high, 2),
+                }
     return found, scores
 
 
@@ -227,19 +236,22 @@ def measured(case: str, methods: list[str], attribute: Any, batch: int, less: in
     target = LogitDifference(type="logit_difference")
     found: dict[str, Any] = {"pairs": count, "tokens": len(pairs[0].clean), "batch": batch, "methods": {}}
     with ExitStack() as opened, without_bars():
-        models = [AutoModelForCausalLM.from_pretrained(FIXTURES / name, local_files_only=True) for _ in range(3)]
+        models = [AutoModelForCausalLM.from_pretrained(FIXTURES / name, local_files_only=True) for _ in range(4)]
         studies = {}
         for model, grouping in zip(models, ("grouped", "per_query_head"), strict=False):
             wiring = opened.enter_context(wired(LanguageModel(model, None), grouping))
             if grouping == "grouped" or name == "llama-tiny":
                 studies[grouping] = Study(wiring, pairs, target, "patching", batch, lambda _: np.random.default_rng(0))
-        ways = {"peer": theirs(attribute, hooked(models[2]), pairs, batch)}
+        ways = {"peer": theirs(attribute, hooked(models[2], False), pairs, batch)}
+        ways["peer_frozen"] = theirs(attribute, hooked(models[3], True), pairs, batch)
         ways |= {grouping: ours(study) for grouping, study in studies.items()}
         found["edges"] = {way: len(study.wiring.graph.edges) for way, study in studies.items()}
         for method in methods:
             some = min(count, EXACT_PAIRS) if method == "exact" else count
             rounds = max(1, ROUNDS[method] // less)
-            result, scores = timed({way: make(method, some) for way, make in ways.items()}, rounds)
+            # Exact patching has no gradients to leave out.
+            asked = {way: make(method, some) for way, make in ways.items() if (method, way) != ("exact", "peer_frozen")}
+            result, scores = timed(asked, rounds)
             for way, study in studies.items():
                 graph = study.wiring.graph
                 if method != "exact" or graph.group == 1:

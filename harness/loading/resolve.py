@@ -262,7 +262,8 @@ def data_files(resolved: Resolved, root: Path | None, remedy: str) -> Mapping[st
             file = Path(mark.file).parent / name
         elif root is None:
             beside = f" (a file beside the spec is written ./{name})"
-            raise DataError(f"{where}needs the data file {name}; give its folder with --data DIR{beside}{help_}")
+            what = "folder" if path in folders else "file"
+            raise DataError(f"{where}needs the data {what} {name}; give its folder with --data DIR{beside}{help_}")
         elif root.is_file():
             if len(fields) > 1:
                 raise DataError(f"{where}this spec reads {len(fields)} files; give their folder with --data DIR{help_}")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
 from benchwright.adapters.circuits.found import Asked, Found, find_circuit
-from benchwright.adapters.circuits.written import dot_text
+from benchwright.adapters.circuits.scorers.params import Scorer
+from benchwright.adapters.circuits.written import SENSE, dot_text, strongest, warnings
 from benchwright.adapters.lm.graph.nodes import Graph
 from benchwright.alone import Wanted
 from benchwright.cli.app import app
@@ -86,6 +88,7 @@ def test_scores_intervals_circuit_and_values_are_written(pairs: Path) -> None:
     assert all(low <= kept["edges"][name] <= high for name, (low, high) in kept["intervals"].items())
     # The circuit: the 25 largest scores, pruned.
     order = sorted(kept["edges"], key=lambda name: -abs(kept["edges"][name]))
+    assert set(kept["chosen"]) == set(order[:25])
     pruned = graph.prune(graph.mask(order[:25]))
     assert set(kept["circuit"]) == {graph.name(s, d) for s, d in np.argwhere(pruned)}
     v = kept["values"]
@@ -184,14 +187,67 @@ def test_page_and_graph_show_the_circuit(pairs: Path, read_page: Callable[[str],
     seen = read_page(html)
     assert (seen.scripts, seen.loads) == (0, [])
     assert len(re.findall(r'aria-label="(Circuit|Faithfulness of|Nodes of)', html)) == 3
-    assert any("eap on atlas-small, 4 pairs:" in text and "useful is negative" in text for text in seen.texts)
+    assert any("eap on atlas-small, 4 pairs: 30 edges chosen" in text for text in seen.texts)
+    assert any("useful is negative" in text for text in seen.texts)
+    (row, *_) = json.loads(pairs.read_text(encoding="utf-8"))["examples"]["born"]
+    for words in ("right above wrong", "Hit@1", "this circuit", "gradient, at clean", *row.values()):
+        assert words in seen.texts or words == row["id"], words
     graph = Graph(**kept["graph"])
     ends = sum(max(1, len(graph.nodes_of(graph.edge(name)[1]))) for name in kept["circuit"])
     text = Path("c.dot").read_text(encoding="utf-8")
     assert text.count(" -> ") == ends
     assert (text.startswith("digraph circuit {\n"), text.endswith("}\n")) == (True, True)
-    for words in ("eap on atlas-small, 4 pairs", "95 % interval", "faithfulness", "Hit@10"):
+    for words in ("eap on atlas-small, 4 pairs", "95 % interval", "faithfulness", "Hit@10", "30 edges chosen"):
         assert words in result.stdout
+
+
+def test_a_circuit_of_dead_ends_is_warned_of_and_a_greedy_one_has_none(tmp_path: Path) -> None:
+    result = circuit(*TASK, "--limit", "12", "--top-k", "1", "--html", "c.html")
+    assert result.exit_code == 0, result.exception
+    assert "1 edges chosen, 0 left without dead ends" in result.stdout
+    assert "warning: the 1 edges that were chosen do not reach from input to logits" in result.stderr
+    assert '<p class="verdict bad">Warning: the 1 edges' in Path("c.html").read_text(encoding="utf-8")
+    whole = found(variant(tmp_path, selector={"type": "greedy", "by": "magnitude"}), limit=12, top_k=30)
+    assert warnings(whole) == []
+    assert len(list(strongest(whole))) == 20
+    dead = found(limit=12, top_k=1)
+    assert [row[3] for row in strongest(dead)][:2] == ["dead end", "no"]
+
+
+def test_a_model_that_cannot_do_the_task_is_warned_of(pairs: Path) -> None:
+    rows = json.loads(pairs.read_text(encoding="utf-8"))["examples"]["born"]
+    wrong = [row | {"answer": row["wrong"], "wrong": row["answer"]} for row in rows]
+    pairs.write_text(json.dumps(wrong), encoding="utf-8")
+    of = found(task=None, pairs=pairs, curve=True)
+    assert of.values["accuracy.model"] == of.values["hit1.model"] == 0
+    assert of.values["accuracy.empty"] == of.values["hit1.empty"] == 1
+    assert np.isnan(of.values["faithfulness"])
+    said = " ".join(warnings(of))
+    assert "the target is no higher for the model" in said
+    assert "the right answer above the wrong one on 0 % of the pairs" in said
+    assert warnings(found(limit=12)) == []
+    assert found(limit=12).values["hit1.model"] == 1
+    kept = replace(found(limit=12), surrounded=True)
+    assert warnings(kept) == ["the model keeps inserted modules or a prompt: the graph is that of the path taken"]
+
+
+def test_it_is_said_of_every_scorer_what_its_scores_are() -> None:
+    kinds = get_args(get_args(Scorer)[0])
+    assert set(SENSE) == {get_args(kind.model_fields["type"].annotation)[0] for kind in kinds}
+
+
+def test_it_is_said_that_relations_are_put_together() -> None:
+    said: list[str] = []
+    find_circuit(Wanted("atlas", "random-edges"), Asked(task="atlas-circuit", limit=6), said.append)
+    assert said[0].startswith("task atlas-circuit finds a circuit for each relation; here one is found")
+
+
+def test_progress_of_the_scoring_ends(pairs: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    asked = Asked(pairs=pairs, examples="few")
+    find_circuit(Wanted("atlas-small", "exact"), asked, lambda text: None, lambda *at: seen.append(at))
+    assert seen[0][0] == 0 < seen[0][1]
+    assert seen[-1] == (1, 1)
 
 
 def test_graphviz_text_is_quoted() -> None:
@@ -209,7 +265,7 @@ def test_pairs_of_ones_own_are_never_left_out_and_those_of_a_task_are_counted(pa
     pairs.write_text(json.dumps([row, longer]), encoding="utf-8")
     refused = circuit("--pairs", str(pairs))
     assert isinstance(refused.exception, BenchwrightError)
-    assert "question 'long': clean and corrupt prompt have not as many tokens" in str(refused.exception)
+    assert "question 'long': clean and corrupt prompt have different numbers of tokens" in str(refused.exception)
     of = found(limit=7)
     assert of.pairs + sum(of.skipped.values()) == 7
 

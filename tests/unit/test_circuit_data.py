@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from benchwright.adapters.circuits.pairing import (
 from benchwright.adapters.circuits.sources.files import read_questions
 from benchwright.adapters.circuits.sources.params import (
     Arithmetic,
+    CompiledQuestions,
     GreaterThan,
     Induction,
     Ioi,
@@ -40,8 +42,9 @@ from benchwright.adapters.circuits.sources.params import (
 )
 from benchwright.adapters.lm.model import LanguageModel
 from benchwright.adapters.lm.seeded import byte_tokenizer
+from benchwright.adapters.worlds.compiled.making import make
 from benchwright.adapters.worlds.knowledge.folder import shipped, shipped_names
-from benchwright.adapters.worlds.params import World
+from benchwright.adapters.worlds.params import Compiled, World
 from benchwright.artifacts import ArtifactStore
 from benchwright.components import Opening
 from benchwright.errors import DataError
@@ -119,8 +122,8 @@ def test_unequal_prompts_are_shown_token_by_token(words: LanguageModel) -> None:
     bad = question(clean="a of b is", corrupt="a of c d is")
     assert one(words, bad).skipped == {"q": LENGTHS}
     expected = (
-        "question 'q': clean and corrupt prompt have not as many tokens: clean ['a', 'of', 'b', 'is'] has 4, corrupt "
-        "['a', 'of', 'c', 'd', 'is'] has 5; out of step at position 2 (from 0): ['b'] against ['c', 'd']"
+        "question 'q': clean and corrupt prompt have different numbers of tokens: clean ['a', 'of', 'b', 'is'] has 4, "
+        "corrupt ['a', 'of', 'c', 'd', 'is'] has 5; out of step at position 2 (from 0): ['b'] against ['c', 'd']"
     )
     with pytest.raises(DataError, match=f"^{re.escape(expected)}$"):
         paired(words, [question("fine"), bad], strict=True, answers="first_differing")
@@ -144,6 +147,8 @@ def test_what_cannot_be_asked_is_skipped_with_a_reason(words: LanguageModel) -> 
     assert [pair.id for pair in reasons.pairs] == ["fine"]
     assert "does not know" in reasons.skipped["unknown"]
     assert "does not know" in reasons.skipped["unknown-wrong"]
+    with pytest.raises(DataError, match=r"question 'q': .* tokenizer does not know: 'Paris' behind 'a is'"):
+        paired(words, [question(wrongs=("d", "Paris"))], strict=True, answers="single")
     assert "context of 8 tokens" in reasons.skipped["long"]
     assert "no token" in reasons.skipped["nothing"]
     assert reasons.skipped["alike"] == reasons.skipped["beginning"] == ALIKE
@@ -256,7 +261,7 @@ BY_IDS = {"clean_ids": [1, 11], "corrupt_ids": [2, 11], "answer_id": 3, "wrong_i
 
 
 def test_pairs_of_one_s_own(folder: Path) -> None:
-    full = {**PAIR, "id": "x", "subject": "a", "relation": "r", "answer": ["c", "e"], "note": "not read"}
+    full = {**PAIR, "id": "x", "subject": "a", "relation": "r", "answer": ["c", "e"]}
     expected = [
         Question("pair-0", "a is", ("c",), "b is", ("d",)),
         Question("x", "a is", ("c", "e"), "b is", ("d",), "r", "a", "r"),
@@ -301,6 +306,8 @@ def test_pairs_by_name_and_by_token_id(folder: Path) -> None:
         ({"wrong": True}, "wrong: expected a text, a token id, or a list of them; got bool True"),
         ({"wrong_id": "d"}, "wrong_id: expected"),
         ({"id": "pair-0"}, "id: expected an id of its own"),
+        ({"corupt": "c is"}, "unknown field 'corupt'; did you mean 'corrupt'"),
+        ({"xyz": 1}, "unknown field 'xyz'; known: answer, answer_id, answer_ids, clean, clean_ids, corrupt"),
         ({"subject": 3}, "subject: expected a text; got int 3"),
         ({"clean_ids": [1, 2], "corrupt_ids": [2, 2]}, "answer: expected token ids, .*; give answer_id"),
     ],
@@ -308,6 +315,22 @@ def test_pairs_by_name_and_by_token_id(folder: Path) -> None:
 def test_a_wrong_field_is_named_with_file_record_and_fix(folder: Path, change: Any, message: str) -> None:
     with pytest.raises(DataError, match=rf"pairs\.json: .*{message}"):
         read_questions(write(folder, [PAIR, {**PAIR, **change}]), None)
+
+
+def test_a_misspelt_field_is_named_before_what_it_leaves_missing(folder: Path) -> None:
+    misspelt = {"corupt" if name == "corrupt" else name: value for name, value in PAIR.items()}
+    with pytest.raises(DataError, match=r"pairs\.jsonl: line 2: unknown field 'corupt'; did you mean 'corrupt'"):
+        read_questions(write(folder, f"{json.dumps(PAIR)}\n{json.dumps(misspelt)}", "pairs.jsonl"), None)
+
+
+def test_a_pair_that_does_not_fit_is_named_with_file_and_record(folder: Path, words: LanguageModel) -> None:
+    longer = {**PAIR, "corrupt": "b c is"}
+    file = write(folder, f"{json.dumps(PAIR)}\n\n{json.dumps(longer)}", "pairs.jsonl")
+    with pytest.raises(DataError, match=r"pairs\.jsonl: line 3: question 'pair-1': .*different numbers of tokens"):
+        paired(words, read_questions(file, None), strict=True, answers="single")
+    named = write(folder, {"examples": {"some": [PAIR, longer]}})
+    with pytest.raises(DataError, match=r"pairs\.json: examples\.some: record 1 \(of 2, from 0\): question 'some-1'"):
+        paired(words, read_questions(named, "some"), strict=True, answers="single")
 
 
 def test_a_file_that_is_no_list_of_pairs_says_so(folder: Path) -> None:
@@ -326,6 +349,31 @@ def test_a_file_that_is_no_list_of_pairs_says_so(folder: Path) -> None:
 
 
 # Relations and facts
+
+
+def test_a_limit_takes_the_first_ones_of_each_relation(folder: Path) -> None:
+    rows = [{**PAIR, "id": name, "relation": name[0]} for name in "r0 r1 r2 r3 s0 t0 t1 t2".split()]  # noqa: SIM905
+    source, files = PromptPairs(type="prompt_pairs", file="pairs.json"), {"file": write(folder, rows)}
+    everything = [row["id"] for row in rows]
+    for limit, expected in (
+        (1, ["r0"]),
+        (3, ["r0", "s0", "t0"]),
+        (4, ["r0", "r1", "s0", "t0"]),
+        (6, ["r0", "r1", "r2", "s0", "t0", "t1"]),
+        (8, everything),
+        (None, everything),
+    ):
+        assert [q.id for q in source.load(files, limit)] == expected
+    world = WorldRelations(type="world_relations", world="atlas-small").load({}, 29)
+    assert sorted(Counter(q.relation for q in world).values()) == [2] * 13 + [3]
+
+
+@pytest.mark.parametrize("fields", [{}, {"seed": 3, "relations": 3, "backup": True, "heads": 6}])
+def test_compiled_questions_are_the_pairs_of_the_compiled_model(fields: dict[str, int]) -> None:
+    made = make(Compiled(type="compiled", **fields), fields.get("seed", 0))
+    questions = CompiledQuestions(type="compiled_questions", **fields).load({}, None)
+    assert paired(made.lm, questions, strict=True, answers="single").pairs == made.pairs
+    assert all(q.subject in str(q.clean).split() and q.relation in str(q.clean).split() for q in questions)
 
 
 RELATION = {
@@ -397,7 +445,6 @@ def test_facts_of_the_world_make_pairs_that_the_small_model_knows(atlas: Languag
     questions = source.load({}, None)
     assert len(questions) == len({q.id for q in questions}) == 14 * 8
     assert questions == source.load({}, None)
-    assert source.load({}, 3) == questions[:3]
     found = one(atlas, *questions)
     # Two cities of two words stand among cities of one word in the same country.
     assert len(found.pairs) == len(questions) - 2

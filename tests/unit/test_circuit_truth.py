@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from benchwright.adapters.circuits.analysis import Attribution, Study
+from benchwright.adapters.circuits.found import Asked, find_circuit
 from benchwright.adapters.circuits.methods.analyzer import Analyzer
 from benchwright.adapters.circuits.truth.metrics import METRICS, scores
 from benchwright.adapters.circuits.truth.params import CircuitTruth, CompiledModels
@@ -19,8 +20,9 @@ from benchwright.adapters.lm.graph.nodes import Graph
 from benchwright.adapters.lm.graph.params import LogitDifference
 from benchwright.adapters.worlds.compiled.circuit import placed
 from benchwright.adapters.worlds.compiled.design import DESIGNS
+from benchwright.alone import Wanted
 from benchwright.artifacts import ArtifactStore
-from benchwright.errors import DataError, ModelError
+from benchwright.errors import ModelError
 from benchwright.job import Job, Part
 from benchwright.parts import Joined, check
 from benchwright.store import Cell
@@ -179,7 +181,7 @@ def test_the_random_control_through_the_whole_task(tmp_path: Path) -> None:
 
 def test_a_score_that_is_no_number_is_an_error(tmp_path: Path) -> None:
     scorer = _Scorer("magnitude", lambda study: true_scores(study) * np.nan)
-    with pytest.raises(DataError, match="262 of 262 scores are no finite numbers"):
+    with pytest.raises(ModelError, match="not finite numbers"):
         parts_of(scorer.analyzer(), tmp_path, designs=("plain",), seeds=1)
 
 
@@ -198,3 +200,12 @@ def test_cases_leave_no_design_out_before_all_had_a_turn(tmp_path: Path) -> None
     for designs, reason in ((("plane",), "plain"), (("plain", "plain"), "twice"), ((), "at least 1")):
         with pytest.raises(ValidationError, match=reason):
             CompiledModels(type="compiled", designs=designs)
+
+
+def test_the_command_finds_the_circuit_of_the_compiled_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCHWRIGHT_CACHE", str(tmp_path))
+    asked = Asked(task="compiled-recall-circuit", top_k=8)
+    found = find_circuit(Wanted("compiled-recall", "exact"), asked, lambda text: None)
+    kept = {found.graph.name(*edge) for edge in np.argwhere(found.circuit)}
+    assert kept == placed(DESIGNS["plain"], 0).causal
+    assert (found.pairs, found.values["faithfulness"]) == (56, pytest.approx(1, abs=0.01))

@@ -263,6 +263,7 @@ def test_each_metric_has_a_figure_and_conditions_have_a_curve(new_run, synthetic
     assert [len(line.get("points").split()) for line in lines] == [2, 2]
     assert len(list(dots.iter("circle"))) == 2
     assert "rome: 0.25" in "".join(dots.itertext())
+    assert all(figure.main for figure in section.figures)
     assert [text.text for text in ET.fromstring(section.cost).iter("text")][-2:] == ["wise", "rome"]
 
 
@@ -311,6 +312,17 @@ def test_matrices_are_shaded_by_size():
     shades = [float(r.get("fill-opacity")) for r in drawn.iter("rect")]
     assert shades[0] == shades[2] < shades[1]
     assert "a, y: 10" in "".join(drawn.itertext())
+
+
+def test_numbers_of_a_matrix_fit_their_cells():
+    def numbers(columns, value):
+        drawn = ET.fromstring(svg.heat("T", ["a"], ["0"] * columns, [[value] * columns]))
+        return {t.text for t in drawn.iter("text") if t.get("text-anchor") == "middle"} - {"0"}
+
+    assert numbers(2, -0.1234567) == {"−0.123"}
+    assert numbers(2, -0.000259) == {"−0.00026"}
+    assert numbers(14, -0.000259) == set()
+    assert numbers(2, math.nan) == {"–"}
 
 
 def test_ticks_are_round_and_within_the_scale():

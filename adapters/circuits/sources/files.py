@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +23,10 @@ from ....errors import DataError, unknown
 from ..items import Answer, Question, Text
 
 FIELDS = frozenset(
-    {"id", "subject", "relation", "clean", "clean_ids", "corrupt", "corrupt_ids"}
+    {"id", "subject", "subject_pos", "relation", "clean", "clean_ids", "corrupt", "corrupt_ids"}
     | {name + ending for name in ("answer", "wrong") for ending in ("", "_id", "_ids")}
 )
-"""What a pair may say."""
-
-
-@dataclass(frozen=True)
-class Written(Question):
-    """A question of somebody's file."""
-
-    place: str = field(default="", compare=False)
-    """File and record, for errors."""
+"""What a pair may say; `subject_pos` of files that have it is not needed."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +76,9 @@ def records(file: Path, values: Any, field: str = "") -> list[Record]:
     return [Record(file, f"{before}record {i} (of {len(values)}, from 0)", value) for i, value in enumerate(values)]
 
 
-def read_questions(file: Path, examples: str | None) -> list[Written]:
+def read_questions(file: Path, examples: str | None) -> list[Question]:
     """All pairs of a file, or of one of its lists. Raises DataError naming file, record, field and what to do."""
-    found: dict[str, Written] = {}
+    found: dict[str, Question] = {}
     for index, record in enumerate(_chosen(file, examples)):
         question = _question(record, f"{examples or 'pair'}-{index}")
         if question.id in found:
@@ -144,7 +136,7 @@ def _lines(file: Path) -> Iterator[Record]:
         yield Record(file, f"line {number}", value)
 
 
-def _question(record: Record, number: str) -> Written:
+def _question(record: Record, number: str) -> Question:
     if strange := [name for name in record.data if name not in FIELDS]:
         raise DataError(f"{record.file}: {record.place}: {unknown('field', strange[0], FIELDS)}")
     clean, corrupt = _prompt(record, "clean"), _prompt(record, "corrupt")
@@ -152,7 +144,7 @@ def _question(record: Record, number: str) -> Written:
         raise record.wrong("corrupt", f"text if clean is text, token ids if it is token ids ({clean!r:.40})")
     if clean == corrupt:
         raise record.wrong("corrupt", "another prompt than clean; exchange in it what the answer depends on")
-    return Written(
+    return Question(
         id=str(record.data["id"]) if record.data.get("id") not in (None, "") else number,
         clean=clean,
         answers=_answers(record, "answer", texts=isinstance(clean, str)),
