@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchwright.adapters.circuits.pairing import ALONE, paired
-from benchwright.adapters.circuits.sources.files import read_json, read_questions
+from benchwright.adapters.circuits.sources.files import read_questions
 from benchwright.adapters.circuits.sources.params import KnownFacts, Lre
 from benchwright.adapters.lm.loading import open_folder
 from benchwright.adapters.lm.model import LanguageModel
@@ -17,6 +17,7 @@ from benchwright.api import library
 from benchwright.artifacts import ArtifactStore
 from benchwright.components import Opening
 from benchwright.loading.resolve import resolve
+from benchwright.records import read_json
 
 
 @pytest.fixture(scope="module")

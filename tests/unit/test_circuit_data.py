@@ -294,21 +294,21 @@ def test_pairs_by_name_and_by_token_id(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"clean": None}, r"record 1 \(of 2, from 0\): clean: expected a text; got NoneType"),
-        ({"clean": 7}, "clean: expected a text, or a list of token ids; got int 7"),
-        ({"clean": "  "}, "clean: expected a text; got str"),
-        ({"clean_ids": [1, "b"]}, "clean_ids: expected a list of token ids; got list"),
+        ({"clean": None}, r"record 1 \(of 2, from 0\): clean: expected a text, got"),
+        ({"clean": 7}, "clean: expected a text, or a list of token ids, got"),
+        ({"clean": "  "}, "clean: expected a text, got"),
+        ({"clean_ids": [1, "b"]}, "clean_ids: expected a list of token ids, got"),
         ({"clean_ids": [1, -2]}, "clean_ids: expected a list of token ids"),
         ({"clean_ids": [1, 2]}, "corrupt: expected text if clean is text, token ids if it is token ids"),
         ({"corrupt": "a is"}, "corrupt: expected another prompt than clean; exchange in it"),
-        ({"answer": []}, "answer: expected a text, a token id, or a list of them; got list"),
+        ({"answer": []}, "answer: expected a text, a token id, or a list of them, got"),
         ({"answer": ["c", 3]}, "answer: expected"),
-        ({"wrong": True}, "wrong: expected a text, a token id, or a list of them; got bool True"),
+        ({"wrong": True}, "wrong: expected a text, a token id, or a list of them, got"),
         ({"wrong_id": "d"}, "wrong_id: expected"),
         ({"id": "pair-0"}, "id: expected an id of its own"),
         ({"corupt": "c is"}, "unknown field 'corupt'; did you mean 'corrupt'"),
         ({"xyz": 1}, "unknown field 'xyz'; known: answer, answer_id, answer_ids, clean, clean_ids, corrupt"),
-        ({"subject": 3}, "subject: expected a text; got int 3"),
+        ({"subject": 3}, "subject: expected a text, got"),
         ({"clean_ids": [1, 2], "corrupt_ids": [2, 2]}, "answer: expected token ids, .*; give answer_id"),
     ],
 )
@@ -336,7 +336,7 @@ def test_a_pair_that_does_not_fit_is_named_with_file_and_record(folder: Path, wo
 def test_a_file_that_is_no_list_of_pairs_says_so(folder: Path) -> None:
     for content, message in (
         ("", "the file is empty"),
-        ("[]", "expected a list of records"),
+        ("[]", "expected a JSON list of records"),
         ("[3]", r"record 0 \(of 1, from 0\): expected a map"),
         (f"{json.dumps(PAIR)}\n{{broken", "line 2: cannot be read as JSON"),
         (f"{json.dumps(PAIR)}\n3", "line 2: expected a map"),
@@ -415,7 +415,7 @@ def test_relations_ask_for_each_subject_once(folder: Path) -> None:
     with pytest.raises(DataError, match="prompt_templates_zs: expected at least 2 templates"):
         lre(folder, template=1)
     write(folder, {**RELATION, "samples": [{"subject": "coal"}]}, "other.json")
-    with pytest.raises(DataError, match=r"other\.json: samples: record 0 .*: object: expected a text; it is missing"):
+    with pytest.raises(DataError, match=r"other\.json: samples: record 0 .*: object: expected a text, it is missing"):
         lre(folder)
     (folder / "empty").mkdir()
     with pytest.raises(DataError, match="no relation files"):
@@ -434,7 +434,7 @@ def test_known_facts_are_grouped_by_what_is_around_the_subject(folder: Path) -> 
     assert found["known-5"].answers == ("Norway",)
     assert found["known-5"].relation == "P17"
     write(folder, [{**fact, "subject": "Paris"}], "known.json")
-    with pytest.raises(DataError, match="subject: expected a part of the prompt 'Oslo is in'; got str 'Paris'"):
+    with pytest.raises(DataError, match="subject: expected a part of the prompt 'Oslo is in', got 'Paris'"):
         KnownFacts(type="known_facts", file="known.json").load({"file": file}, None)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ....canonical import place
+from ....records import Record, listed, read_json
 from ..items import Question
-from .files import Record, read_json, records
 
 
 def known_facts(file: Path) -> list[Question]:
@@ -14,17 +14,17 @@ def known_facts(file: Path) -> list[Question]:
 
     Raises DataError.
     """
-    found = [_question(record) for record in records(file, read_json(file))]
+    found = [_question(record) for record in listed(file, read_json(file))]
     return sorted(found, key=lambda q: (place("group", q.group), q.group, place("fact", q.id)))
 
 
 def _question(record: Record) -> Question:
     prompt, subject = record.text("prompt"), record.text("subject")
     if subject not in prompt:
-        raise record.wrong("subject", f"a part of the prompt {prompt!r}")
+        raise record.unlike("subject", f"a part of the prompt {prompt!r}")
     number = record.data.get("known_id")
     if not isinstance(number, int):
-        raise record.wrong("known_id", "a number")
+        raise record.unlike("known_id", "a number")
     relation = record.text("relation_id")
     return Question(
         id=f"known-{number}",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from ....canonical import place
 from ....errors import DataError, unknown
+from ....records import Record, listed, read_json
 from ..items import Question
-from .files import Record, read_json, records
 
 if TYPE_CHECKING:
     from .params import Lre
@@ -36,12 +36,12 @@ def _relation(spec: Lre, name: str, file: Path) -> Iterator[Question]:
     content = read_json(file)
     if not isinstance(content, dict):
         raise DataError(f"{file}: expected a relation, a map with templates and samples")
-    whole = Record(file, "relation", content)
+    whole = Record(file, "relation", 0, content)
     template = _template(spec, whole)
     properties = content.get("properties")
     kind = properties.get("relation_type") if isinstance(properties, dict) else None
     objects: dict[str, dict[str, None]] = {}
-    for record in records(file, content.get("samples"), "samples"):
+    for record in listed(file, content.get("samples"), "samples"):
         objects.setdefault(record.text("subject"), {})[record.text("object")] = None
     for subject in sorted(objects, key=lambda subject: place(name, subject)):
         yield Question(
@@ -59,8 +59,8 @@ def _template(spec: Lre, relation: Record) -> str:
     field = FIELDS[spec.templates]
     templates = relation.data.get(field)
     if not isinstance(templates, list) or not all(isinstance(t, str) and "{}" in t for t in templates):
-        raise relation.wrong(field, "a list of texts with {} for the subject")
+        raise relation.unlike(field, "a list of texts with {} for the subject")
     if spec.template >= len(templates):
-        raise relation.wrong(field, f"at least {spec.template + 1} templates, as `template: {spec.template}` asks for")
+        raise relation.unlike(field, f"at least {spec.template + 1} templates, as `template: {spec.template}` asks for")
     found: str = templates[spec.template]
     return found

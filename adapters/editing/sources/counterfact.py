@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from ....records import Record, read_records
 from ...lm.requests import EditRequest
 from ..cases import EditCase, Probe
-from .records import Record, identified, probe, read_records
+from .records import identified, probe
 from .splits import normalised
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ....errors import DataError
+from ....records import Record, listed, read_json
 from ...lm.requests import EditRequest
 from ..cases import EditCase, Probe
 from ..metrics import KINDS
-from .records import Record, listed, probe, read_json
+from .records import probe
 from .splits import normalised
 
 _KINDS = {

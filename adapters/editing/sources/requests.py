@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ....errors import DataError, unknown
+from ....records import Record, read_any
 from ...lm.requests import EditRequest
 from ..cases import EditCase, Probe
 from .knowedit import nested
-from .records import Record, identified, probe, read_any
+from .records import identified, probe
 from .splits import normalised
 
 _REPHRASES = ("rephrase", "rephrase_prompt")

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from ....records import Record, read_records
 from ...lm.requests import EditRequest
 from ..cases import EditCase, Probe
-from .records import Record, probe, read_records
+from .records import probe
 from .splits import normalised
 
 Style = Literal["mend", "rome"]
