@@ -25,7 +25,7 @@ CPU = Opening("cpu", "float32", 1, "", ArtifactStore(Path("nowhere")))
 MODEL = ("atlas-small",)
 SMALL = {
     **{"atlas-small-edit": 2, "quickstart-grade": 2, "fundus-small": 2},
-    **{"circuit-truth-small": 1, "atlas-small-circuit": 12, "look-atlas-small": 4},
+    **{"circuit-truth-small": 1, "atlas-small-circuit": 12, "look-atlas-small": 28},
 }
 """Tasks, and the number of items that are used of each."""
 THEIRS = {"mcf-net", "quickqual-predictions"}

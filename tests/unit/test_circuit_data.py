@@ -337,9 +337,9 @@ def test_a_file_that_is_no_list_of_pairs_says_so(folder: Path) -> None:
     for content, message in (
         ("", "the file is empty"),
         ("[]", "expected a JSON list of records"),
-        ("[3]", r"record 0 \(of 1, from 0\): expected a map"),
+        ("[3]", r"record 0 \(of 1, from 0\): .all.: expected a map"),
         (f"{json.dumps(PAIR)}\n{{broken", "line 2: cannot be read as JSON"),
-        (f"{json.dumps(PAIR)}\n3", "line 2: expected a map"),
+        (f"{json.dumps(PAIR)}\n3", "line 2: .all.: expected a map"),
         ({"examples": []}, "examples: expected a map of lists by name"),
     ):
         with pytest.raises(DataError, match=message):

@@ -25,7 +25,7 @@ from benchwright.adapters.lm.graph.restarted import Runs, place_of, runs_of
 from benchwright.adapters.lm.graph.values import last_logits
 from benchwright.adapters.lm.graph.wiring import Wiring, wiring_of
 from benchwright.adapters.lm.patch import Patch
-from benchwright.errors import DataError
+from benchwright.errors import DataError, ModelError
 
 FAMILIES = ("gpt2", "gpt_neox", "gptj", "llama", "gemma2", "phi")
 ABLATIONS = ("patching", "zero", "mean", "mean_positional")
@@ -255,8 +255,7 @@ def test_helpful_edges_are_taken_beyond_zero_and_equals_in_their_order() -> None
     assert names_of(found) == {"m1->logits", "input->m0", *list(GRAPH.names())[:2]}
 
 
-@pytest.mark.parametrize("kind", ["top_n", "greedy"])
-@pytest.mark.parametrize("granularity", ["edge", "node"])
+@pytest.mark.parametrize(("kind", "granularity"), [("top_n", "edge"), ("greedy", "edge"), ("top_n", "node")])
 def test_a_circuit_of_all_edges_is_the_model(kind: str, granularity: Any) -> None:
     width = len(GRAPH.edges if granularity == "edge" else GRAPH.sources)
     scored = Attribution(GRAPH, granularity, np.random.default_rng(0).normal(size=(3, width)).astype(np.float32))
@@ -292,9 +291,37 @@ def test_a_scorer_or_a_threshold_says_what_belongs_to_the_circuit() -> None:
     assert names_of(own(analyzer(by_size, prune=True), decided)) == {"input->logits"}
 
 
+TOP, ACDC = {"type": "top_n", "by": "magnitude"}, {"type": "acdc", "threshold": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("selector", "what", "message"),
+    [
+        (TOP, {"granularity": "node", "scorer": ACDC}, "acdc scores edges"),
+        ({**TOP, "type": "greedy"}, {"granularity": "node"}, "choose `top_n` for nodes"),
+        ({**TOP, "by": "helpful"}, {"reduction": "mean_magnitude"}, "choose `by: magnitude`"),
+        ({**TOP, "type": "threshold", "threshold": 1.0}, {"scorer": ACDC}, "decides on a circuit by itself"),
+        (
+            TOP,
+            {"scorer": {"type": "gradient", "at": "clean"}, "target": {"type": "negative_divergence"}},
+            "no gradient at the clean run",
+        ),
+    ],
+)
+def test_combinations_that_mean_nothing_are_refused(selector: Any, what: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        analyzer(selector, **what)
+
+
+def test_scores_that_are_no_numbers_are_an_error() -> None:
+    scored = Attribution(GRAPH, "edge", np.full((2, len(GRAPH.edges)), np.nan, dtype=np.float32))
+    with pytest.raises(ModelError, match="float32 or bfloat16"):
+        cut(analyzer(TOP), scored, 3)
+
+
 def test_scores_are_reduced_over_pairs() -> None:
     scored = Attribution(GRAPH, "edge", np.repeat([[3.0], [-1.0]], len(GRAPH.edges), 1).astype(np.float32))
     method = analyzer({"type": "top_n", "by": "magnitude"})
     assert reduced(method, scored)[0] == 1
     assert reduced(method, scored, np.array([1.0, 3.0]))[0] == 0
-    assert reduced(analyzer({"type": "top_n", "by": "helpful"}, reduction="mean_magnitude"), scored)[0] == -2
+    assert reduced(analyzer({"type": "top_n", "by": "magnitude"}, reduction="mean_magnitude"), scored)[0] == -2
