@@ -26,10 +26,10 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from benchwright.adapters.circuits.analysis import Study
 from benchwright.adapters.circuits.scorers.params import Gradient, IntegratedGradients
+from benchwright.adapters.lm.graph.finding import wiring_of
 from benchwright.adapters.lm.graph.pairs import Pair, batches
 from benchwright.adapters.lm.graph.params import LogitDifference
 from benchwright.adapters.lm.graph.values import last_logits, replacing_embedding
-from benchwright.adapters.lm.graph.wiring import wiring_of
 from benchwright.adapters.lm.model import LanguageModel
 from benchwright.provenance import environment
 

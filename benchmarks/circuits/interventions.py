@@ -27,10 +27,10 @@ from benchwright.adapters.circuits.scorers.exact import exactly
 from benchwright.adapters.circuits.scorers.masks import by_learned_mask
 from benchwright.adapters.circuits.scorers.params import Acdc, LearnedMask
 from benchwright.adapters.circuits.sources.params import WorldRelations
+from benchwright.adapters.lm.graph.finding import wiring_of
 from benchwright.adapters.lm.graph.pairs import batches
 from benchwright.adapters.lm.graph.params import LogitDifference
 from benchwright.adapters.lm.graph.values import last_logits
-from benchwright.adapters.lm.graph.wiring import wiring_of
 from benchwright.adapters.worlds.params import World
 from benchwright.artifacts import ArtifactStore
 from benchwright.components import Opening

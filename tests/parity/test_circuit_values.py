@@ -16,10 +16,11 @@ from benchwright.adapters.circuits.evaluate import circuit_values, model_values
 from benchwright.adapters.circuits.methods.analyzer import Analyzer
 from benchwright.adapters.circuits.scorers.exact import exactly
 from benchwright.adapters.circuits.select import cut
+from benchwright.adapters.lm.graph.finding import wiring_of
 from benchwright.adapters.lm.graph.pairs import Pair
 from benchwright.adapters.lm.graph.params import LogitDifference
 from benchwright.adapters.lm.graph.ungrouped import wired
-from benchwright.adapters.lm.graph.wiring import Wiring, wiring_of
+from benchwright.adapters.lm.graph.wiring import Wiring
 from benchwright.adapters.lm.model import LanguageModel
 from benchwright.adapters.lm.seeded import byte_tokenizer
 

@@ -17,12 +17,13 @@ from benchwright.adapters.circuits.scorers import gradient
 from benchwright.adapters.circuits.scorers.params import Gradient, InformationFlow, IntegratedGradients, Random
 from benchwright.adapters.lm.forward import replaced, tensor_of
 from benchwright.adapters.lm.graph import gradients
+from benchwright.adapters.lm.graph.finding import wiring_of
 from benchwright.adapters.lm.graph.nodes import LETTERS
 from benchwright.adapters.lm.graph.pairs import Pair, batches
 from benchwright.adapters.lm.graph.params import Ablation, LogitDifference, LogProbability, NegativeDivergence, Target
 from benchwright.adapters.lm.graph.ungrouped import wired
 from benchwright.adapters.lm.graph.values import last_logits, record, reference_for, written
-from benchwright.adapters.lm.graph.wiring import Wiring, wiring_of
+from benchwright.adapters.lm.graph.wiring import Wiring
 from benchwright.adapters.lm.model import LanguageModel
 from benchwright.errors import ModelError, UsageError
 

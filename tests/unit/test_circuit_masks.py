@@ -17,13 +17,14 @@ from benchwright.adapters.circuits.methods.analyzer import Analyzer
 from benchwright.adapters.circuits.scorers.exact import exactly
 from benchwright.adapters.circuits.select import cut, own, reduced
 from benchwright.adapters.lm.codebook import Codebook
+from benchwright.adapters.lm.graph.finding import wiring_of
 from benchwright.adapters.lm.graph.masked import masked_logits, removed_by
 from benchwright.adapters.lm.graph.nodes import Graph, Mask
 from benchwright.adapters.lm.graph.pairs import Pair
 from benchwright.adapters.lm.graph.params import LogitDifference, NegativeDivergence
 from benchwright.adapters.lm.graph.restarted import Runs, place_of, runs_of
 from benchwright.adapters.lm.graph.values import last_logits
-from benchwright.adapters.lm.graph.wiring import Wiring, wiring_of
+from benchwright.adapters.lm.graph.wiring import Wiring
 from benchwright.adapters.lm.patch import Patch
 from benchwright.errors import DataError, ModelError
 

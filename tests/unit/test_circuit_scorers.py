@@ -20,12 +20,13 @@ from benchwright.adapters.circuits.scorers.masks import by_learned_mask, hard_co
 from benchwright.adapters.circuits.scorers.params import Acdc, LearnedMask, PathPatching
 from benchwright.adapters.circuits.scorers.path import by_path_patching
 from benchwright.adapters.lm.forward import replaced, tensor_of
+from benchwright.adapters.lm.graph.finding import wiring_of
 from benchwright.adapters.lm.graph.nodes import Mask
 from benchwright.adapters.lm.graph.pairs import Pair
 from benchwright.adapters.lm.graph.params import LogitDifference
 from benchwright.adapters.lm.graph.restarted import Edit, Runs, reading, runs_of
 from benchwright.adapters.lm.graph.values import last_logits, replacing_embedding
-from benchwright.adapters.lm.graph.wiring import Wiring, wiring_of
+from benchwright.adapters.lm.graph.wiring import Wiring
 from benchwright.adapters.lm.model import LanguageModel
 from benchwright.errors import UsageError
 

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from benchwright.adapters.circuits.analysis import Study
 from benchwright.adapters.circuits.evaluate import circuit_values, model_values
+from benchwright.adapters.lm.graph.finding import wiring_of
 from benchwright.adapters.lm.graph.params import LogitDifference
-from benchwright.adapters.lm.graph.wiring import wiring_of
 from benchwright.adapters.lm.scoring import encode, encode_prompt
 from benchwright.adapters.worlds.compiled.circuit import graph_of, placed
 from benchwright.adapters.worlds.compiled.design import DESIGNS, Design

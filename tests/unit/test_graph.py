@@ -7,6 +7,7 @@ import pytest
 import torch
 from lm_fixtures import FAMILIES, tiny
 
+from benchwright.adapters.lm.graph.finding import wiring_of
 from benchwright.adapters.lm.graph.nodes import Graph
 from benchwright.adapters.lm.graph.pairs import Pair, batches
 from benchwright.adapters.lm.graph.targets import (
@@ -17,7 +18,6 @@ from benchwright.adapters.lm.graph.targets import (
     rank,
 )
 from benchwright.adapters.lm.graph.values import record, reference_for, written
-from benchwright.adapters.lm.graph.wiring import wiring_of
 from benchwright.errors import DataError, ModelError
 
 TOKENS = torch.tensor([[5, 6, 7, 9], [1, 2, 8, 8]])

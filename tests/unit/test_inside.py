@@ -8,9 +8,10 @@ import pytest
 import torch
 from lm_fixtures import tiny
 
+from benchwright.adapters.lm.graph.finding import wiring_of
 from benchwright.adapters.lm.graph.targets import logit_difference
 from benchwright.adapters.lm.graph.values import last_logits, record
-from benchwright.adapters.lm.graph.wiring import Wiring, wiring_of
+from benchwright.adapters.lm.graph.wiring import Wiring
 from benchwright.adapters.lm.inside.direct import direct
 from benchwright.adapters.lm.inside.heads import TYPES, Heads, attended, heads, types
 from benchwright.adapters.lm.inside.lens import after_blocks, end, lens

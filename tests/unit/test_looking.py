@@ -25,8 +25,8 @@ from benchwright.adapters.circuits.methods.looking import (
     LogitLens,
     _peak_before_end,
 )
+from benchwright.adapters.lm.graph.finding import wiring_of
 from benchwright.adapters.lm.graph.pairs import Pair
-from benchwright.adapters.lm.graph.wiring import wiring_of
 from benchwright.adapters.lm.inside.heads import TYPES, heads, types
 from benchwright.adapters.lm.model import LanguageModel
 from benchwright.adapters.lm.scoring import Unusable

@@ -13,9 +13,10 @@ import torch
 from ....canonical import ranked
 from ....errors import DataError
 from ....job import Job, Part
+from ...lm.graph.finding import wiring_of
 from ...lm.graph.pairs import Pair, batches
 from ...lm.graph.values import last_logits
-from ...lm.graph.wiring import Wiring, wiring_of
+from ...lm.graph.wiring import Wiring
 from ...lm.inside.passes import probability, rank
 from ...lm.inside.roles import Span, subject_span
 from ...lm.model import LanguageModel

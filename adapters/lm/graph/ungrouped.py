@@ -15,7 +15,8 @@ import torch
 from ....errors import ModelError
 from .. import architecture as parts
 from ..model import LanguageModel
-from .wiring import Layer, Projection, Wiring, wiring_of
+from .finding import wiring_of
+from .wiring import Layer, Projection, Wiring
 
 
 @contextmanager
