@@ -46,7 +46,7 @@ def circuit_values(study: Study, masks: Sequence[Mask]) -> Evaluated:
             with torch.no_grad():
                 logits = masked_logits(runs, pairs.to(removed.device), removed[of_masks.to(removed.device)])
             values.append(values_of(study, runs, pairs, logits))
-            ranks.append(rank(logits, runs.batch.rows(pairs)).cpu().numpy())
+            ranks.append(rank(logits, runs.batch.rows(pairs).answer).cpu().numpy())
         places = list(runs.batch.places)
         found.values[:, places] = np.concatenate(values).reshape(len(masks), -1)
         found.ranks[:, places] = np.concatenate(ranks).reshape(len(masks), -1)
@@ -61,7 +61,7 @@ def model_values(study: Study) -> Evaluated:
             logits = last_logits(study.wiring, batch.clean)
         places = list(batch.places)
         found.values[0, places] = study.target.values(logits, batch, logits).double().cpu().numpy()
-        found.ranks[0, places] = rank(logits, batch).cpu().numpy()
+        found.ranks[0, places] = rank(logits, batch.answer).cpu().numpy()
     return found
 
 

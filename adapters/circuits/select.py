@@ -37,7 +37,7 @@ def cut(analyzer: Analyzer, attribution: Attribution, edges: int) -> Mask:
     beyond zero when there are not enough, as signed selection is in EAP-IG and MIB. Of equals the first edge counts.
     With as many edges as there are, the circuit is the whole model.
     """
-    graph, worth = attribution.graph, _worth(reduced(analyzer, attribution), analyzer.selector.by)
+    graph, worth = attribution.graph, worth_of(reduced(analyzer, attribution), analyzer.selector.by)
     if edges >= len(graph.edges):
         return graph.allowed.copy()
     if attribution.granularity == "node":
@@ -53,7 +53,7 @@ def own(analyzer: Analyzer, attribution: Attribution) -> Mask | None:
     """The circuit that the scorer decided on (ACDC, learned masks) or a threshold does; None where a size has to."""
     graph, found = attribution.graph, attribution.kept
     if found is None and isinstance(analyzer.selector, Threshold):
-        chosen = _worth(reduced(analyzer, attribution), analyzer.selector.by) >= analyzer.selector.threshold
+        chosen = worth_of(reduced(analyzer, attribution), analyzer.selector.by) >= analyzer.selector.threshold
         if attribution.granularity == "node":
             found = graph.of_nodes(chosen)
         else:
@@ -61,8 +61,8 @@ def own(analyzer: Analyzer, attribution: Attribution) -> Mask | None:
     return graph.prune(found) if found is not None and analyzer.prune else found
 
 
-def _worth(scores: Numbers, by: By) -> Numbers:
-    """The higher the better."""
+def worth_of(scores: Numbers, by: By) -> Numbers:
+    """What edges or sources are ranked by: the higher the better."""
     return np.abs(scores) if by == "magnitude" else -scores
 
 

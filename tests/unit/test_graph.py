@@ -150,14 +150,14 @@ def test_targets_by_hand() -> None:
     p = logits.softmax(-1)[0]
     assert logit_difference(logits, batch).item() == pytest.approx(1.5 - 0.5)
     assert probability_difference(logits, batch).item() == pytest.approx(float(p[6] + p[7] - p[8]))
-    assert log_probability(logits, batch).item() == pytest.approx(float((p[6] + p[7]).log()))
+    assert log_probability(logits, batch.answer).item() == pytest.approx(float((p[6] + p[7]).log()))
     assert negative_divergence(logits, logits).item() == pytest.approx(0)
     uniform = torch.zeros(1, 10)
     expected = -(p * (p.log() - torch.tensor(0.1).log())).sum().item()
     assert negative_divergence(uniform, logits).item() == pytest.approx(expected, rel=1e-5)
-    assert rank(logits, batch).item() == 0
+    assert rank(logits, batch.answer).item() == 0
     logits[0, 1] = 3
-    assert rank(logits, batch).item() == 1
+    assert rank(logits, batch.answer).item() == 1
 
 
 def test_means_are_over_all_pairs_whatever_the_batch() -> None:

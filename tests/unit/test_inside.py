@@ -9,14 +9,14 @@ import torch
 from lm_fixtures import tiny
 
 from benchwright.adapters.lm.graph.finding import wiring_of
-from benchwright.adapters.lm.graph.targets import logit_difference
+from benchwright.adapters.lm.graph.targets import logit_difference, probability, rank
 from benchwright.adapters.lm.graph.values import last_logits, record
 from benchwright.adapters.lm.graph.wiring import Wiring
 from benchwright.adapters.lm.inside.direct import direct
 from benchwright.adapters.lm.inside.heads import TYPES, Heads, attended, heads, types
 from benchwright.adapters.lm.inside.lens import after_blocks, end, lens
 from benchwright.adapters.lm.inside.neurons import activations, attribution, knowledge_neurons, scaled
-from benchwright.adapters.lm.inside.passes import outputs, probability, rank
+from benchwright.adapters.lm.inside.passes import outputs
 from benchwright.adapters.lm.inside.roles import ROLES, places, subject_span
 from benchwright.adapters.lm.inside.tracing import Corrupted, Site, corrupted, restored, spread, trace, window_of
 from benchwright.adapters.lm.scoring import Unusable

@@ -15,9 +15,9 @@ from ....errors import DataError
 from ....job import Job, Part
 from ...lm.graph.finding import wiring_of
 from ...lm.graph.pairs import Pair, batches
+from ...lm.graph.targets import probability, rank
 from ...lm.graph.values import last_logits
 from ...lm.graph.wiring import Wiring
-from ...lm.inside.passes import probability, rank
 from ...lm.inside.roles import Span, subject_span
 from ...lm.model import LanguageModel
 from ...lm.scoring import Unusable, encode_prompt

@@ -17,7 +17,7 @@ from ...worlds.compiled.making import CompiledModel, make
 from ..analysis import Attribution, Study
 from ..exhibits import edge_weights, graph_exhibit
 from ..methods.analyzer import Analyzer
-from ..select import reduced
+from ..select import reduced, worth_of
 from .metrics import scores
 from .params import Case, CircuitTruth
 
@@ -80,8 +80,7 @@ def worth_of_edges(analyzer: Analyzer, attribution: Attribution) -> Values:
     Of nodes, an edge has the smaller worth of its two ends: so many nodes must be taken, best first, until the edge is
     in the circuit. `input` and `logits` are in every circuit. Raises ModelError where a score is no number.
     """
-    found = reduced(analyzer, attribution)
-    worth = np.abs(found) if analyzer.selector.by == "magnitude" else -found
+    worth = worth_of(reduced(analyzer, attribution), analyzer.selector.by)
     return worth if attribution.granularity == "edge" else _of_ends(attribution.graph, worth)
 
 

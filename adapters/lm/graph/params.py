@@ -51,7 +51,7 @@ class LogProbability(Strict):
         """Shape (pairs,), in nats."""
         from .targets import log_probability
 
-        return log_probability(logits, batch)
+        return log_probability(logits, batch.answer)
 
 
 class NegativeDivergence(Strict):

@@ -1,4 +1,4 @@
-"""From the logits at the end of a prompt to one number for each pair."""
+"""From logits to numbers: what is looked for in them, of answers, and of a pair's answers against its wrong ones."""
 
 from __future__ import annotations
 
@@ -15,12 +15,7 @@ def logit_difference(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
 def probability_difference(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Probability of the answers together, less that of the wrong ones together."""
     log = logits.log_softmax(-1)
-    return _together(log, batch.answer).exp() - _together(log, batch.wrong).exp()
-
-
-def log_probability(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Log-probability of the answers together, in nats."""
-    return _together(logits.log_softmax(-1), batch.answer)
+    return _of_answers(log, batch.answer).logsumexp(-1).exp() - _of_answers(log, batch.wrong).logsumexp(-1).exp()
 
 
 def negative_divergence(logits: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
@@ -29,10 +24,23 @@ def negative_divergence(logits: torch.Tensor, clean: torch.Tensor) -> torch.Tens
     return (theirs.exp() * (mine - theirs)).sum(-1)
 
 
-def rank(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """How many tokens are more probable than the best answer, shape (pairs,); 0 at best."""
-    best = logits.gather(1, batch.answer.clamp(min=0)).masked_fill(batch.answer < 0, -torch.inf).amax(-1)
-    return (logits > best[:, None]).sum(-1)
+def log_probability(logits: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+    """Log-probability of the answers together, in nats, shape (rows, …).
+
+    logits: shape (rows, …, vocabulary); answers: token ids of each row, shape (rows, most), filled up with -1.
+    """
+    return _of_answers(logits.log_softmax(-1), answers).logsumexp(-1)
+
+
+def probability(logits: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+    """Probability of the answers together, shape (rows, …). Shapes as in `log_probability`."""
+    return log_probability(logits, answers).exp()
+
+
+def rank(logits: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+    """How many tokens are above the best answer, shape (rows, …); 0 at best. Shapes as in `log_probability`."""
+    best = _of_answers(logits, answers).amax(-1)
+    return (logits > best[..., None]).sum(-1)
 
 
 def _mean(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
@@ -41,5 +49,7 @@ def _mean(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     return found.sum(-1) / given.sum(-1).clamp(min=1)
 
 
-def _together(log: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    return log.gather(1, tokens.clamp(min=0)).masked_fill(tokens < 0, -torch.inf).logsumexp(-1)
+def _of_answers(values: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+    """The values of the answers, shape (rows, …, most); -inf where there is none."""
+    ids = answers.view(len(answers), *[1] * (values.dim() - 2), -1).expand(*values.shape[:-1], -1)
+    return values.gather(-1, ids.clamp(min=0)).masked_fill(ids < 0, -torch.inf)

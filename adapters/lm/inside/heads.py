@@ -18,11 +18,12 @@ from typing import Any
 import torch
 
 from ..architecture import head, part
+from ..graph.targets import rank
 from ..graph.values import Recorded, last_logits, record
 from ..graph.wiring import Layer, Wiring
 from ..model import LanguageModel
 from .direct import readout
-from .passes import ELEMENTS, rank
+from .passes import ELEMENTS
 from .roles import Span
 
 TYPES = ("other", "mover", "relation", "mixture", "subject")

@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 
+from ..graph.targets import probability, rank
 from ..graph.values import record
 from ..graph.wiring import Wiring
 from ..resumed import Lower, resumed
-from .passes import ELEMENTS, outputs, probability, rank
+from .passes import ELEMENTS, outputs
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from typing import Any
 import torch
 
 from ..architecture import part
+from ..graph.targets import log_probability, probability
 from ..graph.values import last_logits
 from ..graph.wiring import Wiring
-from .passes import log_probability, outputs, probability, resumed_logits
+from .passes import outputs, resumed_logits
 
 
 def attribution(wiring: Wiring, tokens: torch.Tensor, answers: torch.Tensor, steps: int, size: int) -> torch.Tensor:

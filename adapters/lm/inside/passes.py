@@ -1,4 +1,4 @@
-"""Passes over rows whose lower blocks are known, and what is read off the logits behind them."""
+"""Passes over rows whose lower blocks are known."""
 
 from __future__ import annotations
 
@@ -44,28 +44,3 @@ def resumed_logits(
     below = Lower(start, known[max(start - 1, 0)])
     with resumed(wiring.lm, below, chosen, tokens.shape[1], wiring.graph.layers - 1):
         return last_logits(wiring, tokens[torch.tensor(chosen, device=tokens.device)])
-
-
-def log_probability(logits: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
-    """Log-probability of the answers together, in nats, shape (rows, …).
-
-    logits: shape (rows, …, vocabulary); answers: token ids of each row, shape (rows, most), filled up with -1.
-    """
-    return _of_answers(logits.log_softmax(-1), answers).logsumexp(-1)
-
-
-def probability(logits: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
-    """Probability of the answers together, shape (rows, …). Shapes as in `log_probability`."""
-    return log_probability(logits, answers).exp()
-
-
-def rank(logits: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
-    """How many tokens are above the best answer, shape (rows, …); 0 at best. Shapes as in `log_probability`."""
-    best = _of_answers(logits, answers).amax(-1)
-    return (logits > best[..., None]).sum(-1)
-
-
-def _of_answers(values: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
-    """The values of the answers, shape (rows, …, most); -inf where there is none."""
-    ids = answers.view(len(answers), *[1] * (values.dim() - 2), -1).expand(*values.shape[:-1], -1)
-    return values.gather(-1, ids.clamp(min=0)).masked_fill(ids < 0, -torch.inf)

@@ -16,9 +16,10 @@ import torch
 
 from ..architecture import block
 from ..forward import replaced, tensor_of
+from ..graph.targets import probability
 from ..graph.values import last_logits, replacing_embedding
 from ..graph.wiring import Wiring
-from .passes import outputs, probability, resumed_logits
+from .passes import outputs, resumed_logits
 from .roles import Span
 
 Site: TypeAlias = Literal["stream", "mlp", "attention"]
