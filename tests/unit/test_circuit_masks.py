@@ -9,38 +9,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from circuit_fixtures import FAMILIES, analyzer, study_of
 from lm_fixtures import tiny
 
 from benchwright.adapters.circuits.analysis import Attribution, Study
 from benchwright.adapters.circuits.evaluate import circuit_values, model_values
-from benchwright.adapters.circuits.methods.analyzer import Analyzer
 from benchwright.adapters.circuits.scorers.exact import exactly
 from benchwright.adapters.circuits.select import cut, own, reduced
 from benchwright.adapters.lm.codebook import Codebook
 from benchwright.adapters.lm.graph.finding import wiring_of
 from benchwright.adapters.lm.graph.masked import masked_logits, removed_by
 from benchwright.adapters.lm.graph.nodes import Graph, Mask
-from benchwright.adapters.lm.graph.pairs import Pair
-from benchwright.adapters.lm.graph.params import LogitDifference, NegativeDivergence
+from benchwright.adapters.lm.graph.params import NegativeDivergence
 from benchwright.adapters.lm.graph.restarted import Runs, place_of, runs_of
 from benchwright.adapters.lm.graph.values import last_logits
-from benchwright.adapters.lm.graph.wiring import Wiring
 from benchwright.adapters.lm.patch import Patch
 from benchwright.errors import DataError, ModelError
 
-FAMILIES = ("gpt2", "gpt_neox", "gptj", "llama", "gemma2", "phi")
 ABLATIONS = ("patching", "zero", "mean", "mean_positional")
-
-
-def study_of(wiring: Wiring, **what: Any) -> Study:
-    """Five pairs of unlike lengths."""
-    rng = np.random.default_rng(7)
-    pairs = [
-        Pair(str(i), *(tuple(rng.integers(3, 100, length).tolist()) for _ in range(2)), (5 + i, 8), (9 + i,))
-        for i, length in enumerate((4, 5, 4, 6, 4))
-    ]
-    known: dict[str, Any] = {"target": LogitDifference(type="logit_difference"), "ablation": "patching", "batch": 64}
-    return Study(wiring, pairs, rng=lambda _: np.random.default_rng(0), **known | what)
 
 
 def some_masks(graph: Graph) -> list[Mask]:
@@ -205,23 +191,6 @@ def test_a_pair_without_a_corrupt_prompt_is_refused_by_patching_alone() -> None:
 
 
 GRAPH = Graph(2, 2, 1)
-
-
-def analyzer(selector: dict[str, Any], **what: Any) -> Analyzer:
-    return Analyzer.model_validate(
-        {
-            "type": "circuit",
-            "granularity": "edge",
-            "scorer": {"type": "exact"},
-            "target": {"type": "logit_difference"},
-            "ablation": "patching",
-            "keys_and_values": "grouped",
-            "reduction": "mean",
-            "selector": selector,
-            "prune": False,
-            **what,
-        }
-    )
 
 
 def edge_scores(scores: dict[str, float], rest: float = 0.0) -> Attribution:

@@ -6,9 +6,11 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
+import circuit_fixtures
 import numpy as np
 import pytest
 import torch
+from circuit_fixtures import FAMILIES
 from lm_fixtures import tiny
 from numpy.typing import NDArray
 
@@ -22,26 +24,15 @@ from benchwright.adapters.circuits.scorers.path import by_path_patching
 from benchwright.adapters.lm.forward import replaced, tensor_of
 from benchwright.adapters.lm.graph.finding import wiring_of
 from benchwright.adapters.lm.graph.nodes import Mask
-from benchwright.adapters.lm.graph.pairs import Pair
-from benchwright.adapters.lm.graph.params import LogitDifference
 from benchwright.adapters.lm.graph.restarted import Edit, Runs, reading, runs_of
 from benchwright.adapters.lm.graph.values import last_logits, replacing_embedding
 from benchwright.adapters.lm.graph.wiring import Wiring
 from benchwright.adapters.lm.model import LanguageModel
 from benchwright.errors import UsageError
 
-FAMILIES = ("gpt2", "gpt_neox", "gptj", "llama", "gemma2", "phi")
-
 
 def study_of(wiring: Wiring, **what: Any) -> Study:
-    """Five pairs of unlike lengths."""
-    rng = np.random.default_rng(3)
-    pairs = [
-        Pair(str(i), *(tuple(rng.integers(3, 100, length).tolist()) for _ in range(2)), (5 + i, 8), (9 + i,))
-        for i, length in enumerate((4, 5, 4, 3, 4))
-    ]
-    known: dict[str, Any] = {"target": LogitDifference(type="logit_difference"), "ablation": "patching", "batch": 64}
-    return Study(wiring, pairs, rng=lambda _: np.random.default_rng(0), **known | what)
+    return circuit_fixtures.study_of(wiring, seed=3, lengths=(4, 5, 4, 3, 4), **what)
 
 
 def silenced(family: str, *, but: str = "") -> LanguageModel:
