@@ -102,6 +102,8 @@ class Job:
     device: str = "cpu"
     """Where it runs, `cuda:1`; a model is opened there already."""
     threads: int = 1
+    training: Sequence[Any] = ()
+    """What the task's training split offers to methods that learn before they are used; set by the protocol."""
     progress: Callable[[int, int], None] = lambda done, total: None
     wanted: set[str] = field(default_factory=set)
     """Names of the parts that were asked for; what an earlier attempt cut otherwise is dropped at the end."""

@@ -21,13 +21,13 @@ from ..lm.interventions import Intervention
 from ..lm.model import LanguageModel
 from ..lm.patch import Patch
 from ..lm.scoring import Unusable
+from ..lm.streams import without_conflicts
 from .cases import EditCase
 from .controls import Controls
 from .params import Edit
 from .probes import askable, references
 from .scoring import answers, scored
 from .sources.params import EditRequests
-from .streams import without_conflicts
 
 Scores = dict[str, dict[str, float]]
 """Request id to metric to value."""

@@ -10,18 +10,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...job import Job, Part
+from ..lm.checkpoints import kept, restored
 from ..lm.edited import carried_out
 from ..lm.interventions import Intervention
 from ..lm.model import LanguageModel
 from ..lm.patch import Patch
 from ..lm.scoring import Unusable
+from ..lm.streams import Stream, cut, without_conflicts
 from .cases import EditCase
-from .checkpoints import kept, restored
 from .controls import Controls
 from .params import Edit
 from .probes import askable, references
 from .scoring import Edits, answers, scored
-from .streams import Stream, cut, without_conflicts
 
 if TYPE_CHECKING:
     from ..lm.interventions import State
@@ -139,7 +139,7 @@ def _streams(s: _Session, cases: Sequence[EditCase], unusable: list[dict[str, An
         yield _each_alone(s, name, chunk, "" if reachable[-1] == 1 else "@T1", T=1)
 
 
-def _stream(s: _Session, stream: Stream, suffix: str, shown: bool) -> Iterator[Part]:
+def _stream(s: _Session, stream: Stream[EditCase], suffix: str, shown: bool) -> Iterator[Part]:
     """Edit one stream and score it at its checkpoints; each is a part that the next one continues from."""
     p, done = s.protocol, 0
     begun: tuple[Patch, State] = Patch(), None

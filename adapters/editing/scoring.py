@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ...job import Job
+from ..lm.fluency import n_gram_entropy
 from ..lm.generation import greedy, sampled
 from ..lm.model import LanguageModel
 from ..lm.patch import Patch, stacked
 from ..lm.scoring import Unusable, encode, encode_prompt, forced
 from .cases import EditCase
 from .controls import Controls
-from .fluency import n_gram_entropy
 from .params import Edit, Fluency
 from .probes import Reference
 from .sheet import Sheet, sheet

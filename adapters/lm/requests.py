@@ -14,10 +14,12 @@ class EditRequest:
     subject: str
     target_new: str
     target_true: str | None = None
-    """What the world says; CounterFact's metrics compare the two."""
+    """What the world says; CounterFact's metrics compare the two. In detoxification, what an unsafe model says."""
     relation: str = ""
     fact: str = ""
     """Which fact is changed: two requests of one fact contradict each other. The prompt, where it is empty."""
+    keep: tuple[tuple[str, str], ...] = ()
+    """Prompts and answers that shall stay as they are, for methods that are constrained by some."""
 
     @property
     def fact_id(self) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchwright.adapters.editing.fluency import n_gram_entropy, words
+from benchwright.adapters.lm.fluency import n_gram_entropy, words
 
 
 def test_closed_forms() -> None:

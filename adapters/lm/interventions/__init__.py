@@ -8,7 +8,7 @@ module. `job` gives randomness, artifacts and files.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ....components import Algorithm
 
@@ -29,6 +29,17 @@ class Intervention(Algorithm):
 
     yields: ClassVar[str] = "patch"
     type: str
+
+    @property
+    def scope(self) -> Literal["per_instance", "dataset", "inference"]:
+        """What a patch is made from: one request, the whole training split, or nothing but the method itself.
+
+        A method with the second scope is given the training split as the requests of `apply`; one with the first
+        that learns beforehand, too, finds it in `job.training`.
+        """
+        if "edit_requests" in self.consumes:
+            return "per_instance"
+        return "dataset" if "training_pairs" in self.consumes else "inference"
 
     def prepare(self, lm: LanguageModel, job: Job) -> None:
         """Make the artifacts that describe the untouched model; called before anything is applied to it."""

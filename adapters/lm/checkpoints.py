@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..lm.patch import Patch
+from .patch import Patch
 
 if TYPE_CHECKING:
-    from ..lm.interventions import State
+    from .interventions import State
 
 _DESCRIPTION, _STATE = "patch", "state:"
 """Names of a patch's texts and of a method's memory among the arrays."""

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from ...errors import DataError
-from .cases import EditCase
+from .requests import EditRequest
+
+
+class Case(Protocol):
+    """What a family asks of a model beside a request."""
+
+    @property
+    def request(self) -> EditRequest: ...
+
+
+Kind = TypeVar("Kind", bound=Case)
 
 
 @dataclass(frozen=True)
-class Stream:
+class Stream(Generic[Kind]):
     """Requests that are edited one after the other into one model."""
 
     name: str
-    cases: tuple[EditCase, ...]
+    cases: tuple[Kind, ...]
     checkpoints: tuple[int, ...]
     """Numbers of requests after which it is scored, rising; the last one is its length."""
 
 
-def without_conflicts(cases: Sequence[EditCase], policy: str) -> tuple[list[EditCase], list[EditCase]]:
+def without_conflicts(cases: Sequence[Kind], policy: str) -> tuple[list[Kind], list[Kind]]:
     """The cases to keep, in order, and those that change a fact which a kept one changes too.
 
     `policy`: `drop` keeps the first of several, `last` the last, `error` raises DataError.
     """
-    kept: dict[str, EditCase] = {}
+    kept: dict[str, Kind] = {}
     for case in reversed(cases) if policy == "last" else cases:
         first = kept.setdefault(case.request.fact_id, case)
         if policy == "error" and first is not case:
@@ -36,8 +47,8 @@ def without_conflicts(cases: Sequence[EditCase], policy: str) -> tuple[list[Edit
 
 
 def cut(
-    cases: Sequence[EditCase], checkpoints: Sequence[int], streams: int, least_items: int, *, passing: bool
-) -> list[Stream]:
+    cases: Sequence[Kind], checkpoints: Sequence[int], streams: int, least_items: int, *, passing: bool
+) -> list[Stream[Kind]]:
     """Disjoint streams for each T, the longest first.
 
     `passing`: a stream goes through all checkpoints on its way (one after the other), so that its first T requests are

@@ -1,0 +1,1 @@
+"""Where detox cases come from."""
