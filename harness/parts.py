@@ -19,7 +19,7 @@ import numpy as np
 from .canonical import canonical
 from .errors import RunError
 from .job import Part
-from .store import read_json, write_atomically
+from .store import clusters_of, read_json, write_atomically
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
@@ -96,7 +96,10 @@ def join(folder: Path) -> Joined:
 
 
 def check(joined: Joined, columns: Collection[str]) -> None:
-    """Raises ValueError when an item or a value is recorded twice, or a value is not of a known column or item."""
+    """Raises ValueError when an item or a value is recorded twice, or a value is not of a known column or item.
+
+    So too when the clusters of some items are crossed otherwise than those of others; see `clusters_of`.
+    """
     items = [row["item"] for row in joined.items]
     twice = [item for item, count in Counter(items).items() if count > 1]
     if twice:
@@ -111,6 +114,8 @@ def check(joined: Joined, columns: Collection[str]) -> None:
         if row["item"] not in known:
             raise ValueError(f"{row['metric']} is recorded for item {row['item']!r}, which is not among the items")
         seen.add(key)
+    recorded = {row["item"] for row in joined.records}
+    clusters_of(row for row in joined.items if row["item"] in recorded)
 
 
 def discard(folder: Path) -> None:

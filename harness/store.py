@@ -31,14 +31,17 @@ STATUSES = ("ok", "failed", "timeout", "oom", "leaked", "skipped")
 At = tuple[tuple[str, Any], ...]
 """The condition of a record, `{"T": 100}` as sorted pairs; empty for most."""
 
+Cluster = str | tuple[str, ...]
+"""What an item is resampled with; where clusters are crossed a name for each factor, `("question:17", "attack:3")`."""
+
 
 @dataclass(frozen=True)
 class Sample:
     """What one cell says for one metric under one condition: aligned per-item columns, no missing values."""
 
     items: tuple[str, ...]
-    clusters: tuple[str, ...]
-    """The resampling unit of each item (equal to the item where items are independent)."""
+    clusters: tuple[Cluster, ...]
+    """The resampling unit of each item (equal to the item where items are independent), or its units, if crossed."""
     columns: Mapping[str, Array]
     """Column name to values of shape (items,)."""
 
@@ -131,6 +134,16 @@ class Cell:
         return known
 
     @cached_property
+    def _clusters(self) -> dict[str, Cluster]:
+        """The cluster of each item with records. Raises RunError where `clusters_of` raises ValueError."""
+        rows = {row["item"]: row for row in self.items}
+        recorded = dict.fromkeys(row["item"] for row in self.records)
+        try:
+            return clusters_of(rows.get(item, {"item": item}) for item in recorded)
+        except ValueError as error:
+            raise RunError(f"{self.path or self.id}: {error}") from error
+
+    @cached_property
     def _samples(self) -> dict[tuple[tuple[str, ...], str], dict[At, Sample]]:
         """Filled by `samples`: many metrics read the same columns."""
         return {}
@@ -155,10 +168,30 @@ class Cell:
             for key, members in groups.items():
                 found[key] = Sample(
                     tuple(members),
-                    tuple(str(attributes.get(i, {}).get("cluster", i)) for i in members),
+                    tuple(self._clusters[i] for i in members),
                     {c: np.array([table[c][i] for i in members], dtype=float) for c in metric.inputs},
                 )
         return found
+
+
+def clusters_of(items: Iterable[Mapping[str, Any]]) -> dict[str, Cluster]:
+    """The cluster of each item (rows of `items.jsonl`): itself where its row names none.
+
+    Raises ValueError when a list holds anything but names, or when some items have more clusters than others.
+    """
+    found: dict[str, Cluster] = {}
+    counts: dict[int, str] = {}
+    for row in items:
+        item, cluster = row["item"], row.get("cluster", row["item"])
+        names = cluster if isinstance(cluster, list) else [str(cluster)]
+        if not names or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"item {item!r}: cluster: expected a text, or a list of texts, got {cluster!r}")
+        found[item] = tuple(names) if len(names) > 1 else names[0]
+        counts.setdefault(len(names), item)
+    if len(counts) > 1:
+        listed = ", ".join(f"{item!r} {count}" for count, item in sorted(counts.items()))
+        raise ValueError(f"all items of a cell have equally many clusters, one for each factor; these have: {listed}")
+    return found
 
 
 def read_json(file: Path) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from statistics import NormalDist
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from ..canonical import digest
 from ..metrics import Array, Metric
 from ..store import Sample
-from .resampling import Index, by_name, draws, resampled, value
+from .resampling import Index, by_name, draws, numbered, resampled, value
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Estimate:
     high: float
     items: int
     clusters: int
+    """Where clusters are crossed, the smallest number of levels of a factor."""
     seeds: int
 
 
@@ -40,13 +42,13 @@ def intervals(
     """For each metric and its `seeds` (one sample each), the value and percentile bootstrap interval at `confidence`.
 
     The same clusters are drawn for every seed, since the seeds share their items; where there are several
-    seeds, they are drawn with replacement too. Resamples that do not define the metric are left out. Shares of
-    independent items have Wilson's interval instead (see `_wilson`). The
+    seeds, they are drawn with replacement too. Of crossed clusters, each factor is drawn by itself. Resamples that do
+    not define the metric are left out. Shares of independent items have Wilson's interval instead (see `_wilson`). The
     interval (Efron & Tibshirani 1993, An Introduction to the Bootstrap, ch. 13) is somewhat too narrow where
     there are only a handful of clusters. Metrics over the same items see the same draws, which are made once;
     what else is asked for changes no result.
 
-    Raises ValueError when a metric has no item.
+    Raises ValueError when a metric has no item, or items that are crossed otherwise than others.
     """
     groups: dict[tuple[object, ...], list[int]] = {}
     samples = {id(s): s for _, seeds in wanted for s in seeds}  # many metrics share one
@@ -68,25 +70,24 @@ def _intervals(
 ) -> list[Estimate]:
     """`intervals` for metrics whose seeds have the same items and clusters."""
     seeds = samples[0]
-    names = sorted({c for s in seeds for c in s.clusters})
-    numbers = {c: n for n, c in enumerate(names)}
-    units = [np.array([numbers[c] for c in s.clusters]) for s in seeds]
+    names, units = numbered(*(s.clusters for s in seeds))
+    sizes = [len(factor) for factor in names]
+    clusters = min(sizes)
     items = len({i for s in seeds for i in s.items})
     bounds = [(math.nan, math.nan)] * len(metrics)
-    if len(names) > 1:
-        rng = np.random.default_rng(int(digest(names), 16))
+    if clusters > 1:
+        rng = np.random.default_rng(int(digest(list(chain.from_iterable(names))), 16))
         blocks: list[list[Array]] = [[] for _ in metrics]
-        for counts in draws(max(map(len, seeds)), len(names), resamples, rng):
-            weights = [counts[:, u] for u in units]
+        for weights in draws(units, sizes, resamples, rng):
             for block, metric, own in zip(blocks, metrics, samples, strict=True):
                 block.append(resampled(metric, own, weights))
         drawn = rng.integers(len(seeds), size=(resamples, len(seeds)))
         bounds = [
-            _wilson(metric, own, len(names), confidence) or _bounds(np.concatenate(block), drawn, confidence)
+            _wilson(metric, own, clusters, confidence) or _bounds(np.concatenate(block), drawn, confidence)
             for metric, own, block in zip(metrics, samples, blocks, strict=True)
         ]
     return [
-        Estimate(value(metric, own), low, high, items, len(names), len(seeds))
+        Estimate(value(metric, own), low, high, items, clusters, len(seeds))
         for metric, own, (low, high) in zip(metrics, samples, bounds, strict=True)
     ]
 
@@ -114,7 +115,7 @@ def _wilson(metric: Metric, seeds: Sequence[Sample], clusters: int, confidence: 
 
 def _bounds(values: Array, drawn: Index, confidence: float) -> tuple[float, float]:
     """Percentiles of resampled `values` (samples, seeds), the seeds of each sample chosen by `drawn`."""
-    found = np.take_along_axis(values, drawn, axis=1).mean(axis=1)
+    found = np.take_along_axis(values, drawn[: len(values)], axis=1).mean(axis=1)
     found = found[np.isfinite(found)]
     if 2 * len(found) < len(values):
         return math.nan, math.nan

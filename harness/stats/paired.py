@@ -14,7 +14,7 @@ import numpy as np
 from ..canonical import digest
 from ..metrics import Array, Metric
 from ..store import Sample
-from .resampling import blocks, by_name, draws, resampled, value
+from .resampling import blocks, by_name, draws, levels, numbered, resampled, value
 
 EXACT_UNITS = 12
 """Up to so many units that changed, all 2^n sign flips are enumerated."""
@@ -22,6 +22,10 @@ FLIPS = 20_000
 PAIRED_RESAMPLES = 10_000
 ROUNDING = 1e-12
 """Differences smaller than this part of the values are float noise (a sum in another order), not a change."""
+
+
+Unit = tuple[int, ...]
+"""An item's cluster by number; where clusters are crossed, its level of each factor."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Comparison:
     """`mcnemar`, `sign-flip` or `bootstrap`."""
     items: int
     clusters: int
+    """Where clusters are crossed, the smallest number of levels of a factor."""
     spread: float
     """Standard deviation of one unit's contribution to the gain, for the sample size that a decision would
     need. The unit is a cluster; the standard error of the gain is `spread / sqrt(clusters)`."""
@@ -56,10 +61,12 @@ def compare(
 
     Means are tested on what each item gained, averaged over its seeds: by the exact McNemar test (one seed,
     values 0 and 1, each item its own cluster) or by flipping the signs of the clusters' sums. Every other
-    reducer is tested by a paired bootstrap of `resamples`, which draws the same clusters for both sides. The
-    seeds themselves are taken as given. Clusters are those of `new`.
+    reducer, and means too where clusters are crossed (their sums share items, so that no sign is free), is tested by
+    a paired bootstrap of `resamples`, which draws the same clusters for both sides. The seeds themselves are taken as
+    given. Clusters are those of `new`.
 
-    Raises ValueError when nothing is shared, or when the metric has no direction.
+    Raises ValueError when nothing is shared, when the metric has no direction, or when some items are crossed
+    otherwise than others.
     """
     if metric.better == "none":
         raise ValueError(f"{metric.id} has no direction: it cannot get worse")
@@ -68,7 +75,7 @@ def compare(
         raise ValueError(f"{metric.id}: no shared items")
     old, new = [by_name(s, shared) for s in old], [by_name(s, shared) for s in new]
     unit_of = _units(new)
-    if metric.reduce == "mean":
+    if _flips(metric, unit_of):
         return _compare_means(metric, old, new, unit_of, alpha)
     return _by_bootstrap(
         metric, old, new, unit_of, alpha, lambda: _change(*_drawn(metric, (old, new), unit_of, resamples))
@@ -89,13 +96,13 @@ def compare_each(
     """
     named = {name: [by_name(s) for s in seeds] for name, seeds in samples.items()}
     over = {(s.items, s.clusters) for seeds in named.values() for s in seeds}
-    if metric.reduce == "mean" or len(over) > 1:
+    sides = list(named.values())
+    unit_of = _units(sides[0]) if sides else {}
+    if len(over) > 1 or _flips(metric, unit_of):
         for one, other in combinations(samples, 2):
             if {i for s in samples[one] for i in s.items} & {i for s in samples[other] for i in s.items}:
                 yield one, other, compare(metric, samples[one], samples[other], alpha=alpha, resamples=resamples)
         return
-    sides = list(named.values())
-    unit_of = _units(sides[0]) if sides else {}
     drawn = dict(zip(named, _drawn(metric, sides, unit_of, resamples), strict=True)) if len(sides) > 1 else {}
     for one, other in combinations(named, 2):
         change = partial(_change, drawn[one], drawn[other])
@@ -127,11 +134,11 @@ def items_needed(spread: float, tolerance: float, alpha: float, power: float = 0
 
 
 def _compare_means(
-    metric: Metric, old: Sequence[Sample], new: Sequence[Sample], unit_of: dict[str, int], alpha: float
+    metric: Metric, old: Sequence[Sample], new: Sequence[Sample], unit_of: dict[str, Unit], alpha: float
 ) -> Comparison:
     before, after = (_item_means(metric, side, unit_of) for side in (old, new))
     change = _change(before, after) * _sign(metric)
-    units = np.array(list(unit_of.values()))
+    units = np.array([unit for (unit,) in unit_of.values()])
     sums, sizes = np.bincount(units, weights=change), np.bincount(units).astype(float)
     n, clusters, gain = len(change), len(sums), float(change.mean())
     binary = len(old) == len(new) == 1 and bool(np.isin([before, after], (0.0, 1.0)).all())
@@ -154,21 +161,28 @@ def _compare_means(
     return Comparison(gain, low, p_worse, p_better, test, n, clusters, spread)
 
 
-def _units(seeds: Sequence[Sample]) -> dict[str, int]:
+def _flips(metric: Metric, unit_of: dict[str, Unit]) -> bool:
+    """Whether each unit's gain could have the other sign: of means, where no item belongs to two units."""
+    return metric.reduce == "mean" and all(len(unit) == 1 for unit in unit_of.values())
+
+
+def _units(seeds: Sequence[Sample]) -> dict[str, Unit]:
     """Number of each item's cluster; items and clusters in the order of their names."""
     cluster_of = {i: c for s in reversed(seeds) for i, c in zip(s.items, s.clusters, strict=True)}
-    numbers = {c: n for n, c in enumerate(sorted(set(cluster_of.values())))}
-    return {i: numbers[cluster_of[i]] for i in sorted(cluster_of)}
+    items = sorted(cluster_of)
+    _, (units,) = numbered([cluster_of[i] for i in items])
+    return dict(zip(items, map(tuple, units.tolist()), strict=True))
 
 
-def _drawn(metric: Metric, sides: Sequence[Sequence[Sample]], unit_of: dict[str, int], resamples: int) -> list[Array]:
+def _drawn(metric: Metric, sides: Sequence[Sequence[Sample]], unit_of: dict[str, Unit], resamples: int) -> list[Array]:
     """The metric of each side, mean over its seeds, in the same resamples of clusters; each of shape (resamples,)."""
     samples = [s for side in sides for s in side]
-    units = [np.array([unit_of[i] for i in s.items]) for s in samples]
+    sizes = levels(unit_of.values())
+    units = [np.array([unit_of[i] for i in s.items], dtype=np.intp).reshape(len(s), len(sizes)) for s in samples]
     ends = list(accumulate(len(side) for side in sides))
     found: list[list[Array]] = [[] for _ in sides]
-    for counts in draws(max(map(len, samples)), len(set(unit_of.values())), resamples, _rng(metric)):
-        values = resampled(metric, samples, [counts[:, u] for u in units])
+    for weights in draws(units, sizes, resamples, _rng(metric)):
+        values = resampled(metric, samples, weights)
         for of_side, side, end in zip(found, sides, ends, strict=True):
             of_side.append(values[:, end - len(side) : end].mean(axis=1))
     return [np.concatenate(parts) for parts in found]
@@ -178,14 +192,14 @@ def _by_bootstrap(
     metric: Metric,
     old: Sequence[Sample],
     new: Sequence[Sample],
-    unit_of: dict[str, int],
+    unit_of: dict[str, Unit],
     alpha: float,
     change: Callable[[], Array],
 ) -> Comparison:
     """`change` gives what resamples of the clusters change, new − old."""
     before, after = _observations(metric, old), _observations(metric, new)
-    changed = {unit for item, unit in unit_of.items() if before[item] != after[item]}
-    n, clusters, sign = len(unit_of), len(set(unit_of.values())), _sign(metric)
+    changed = [unit for item, unit in unit_of.items() if before[item] != after[item]]
+    n, clusters, sign = len(unit_of), min(levels(unit_of.values())), _sign(metric)
     if not changed:
         return Comparison(0.0, 0.0, 1.0, 1.0, "bootstrap", n, clusters, 0.0)
     gain = sign * (value(metric, new) - value(metric, old))
@@ -197,8 +211,9 @@ def _by_bootstrap(
     if 2 * len(gains) < len(drawn):
         return none
     # With few changed units the bootstrap is too sure of itself: where all of five got worse, only 0.7 % of
-    # the resamples draw none of them. No sign test of k units goes below 2^-k, so neither does this one.
-    floor = 0.5 ** len(changed)
+    # the resamples draw none of them. No sign test of k units goes below 2^-k, so neither does this one; where
+    # clusters are crossed, the factor with the fewest changed levels counts.
+    floor = 0.5 ** min(levels(changed))
     p_worse = max(floor, (1 + int((gains >= 0).sum())) / (1 + len(gains)))
     p_better = max(floor, (1 + int((gains <= 0).sum())) / (1 + len(gains)))
     low, spread = float(np.quantile(gains, alpha)), float(gains.std(ddof=1)) * math.sqrt(clusters)
