@@ -41,10 +41,11 @@ class Wanted:
     """As suites do by default: more may change last digits."""
 
 
-def job_for(wanted: Wanted, task: TaskSpec, files: dict[str, Path]) -> tuple[Job, Resolved, Resolved]:
+def job_for(wanted: Wanted, task: TaskSpec, files: Mapping[str, Mapping[str, Path]]) -> tuple[Job, Resolved, Resolved]:
     """Open the model and give the cell that a run would make of it, with the resolved specs of model and method.
 
-    `task`: what the command does; `files`: the files of its data. Raises SpecError, UsageError, DataError, ModelError.
+    `task`: what the command does; `files`: its files, by building block and field, `{"data": {"file": …}}`. Raises
+    SpecError, UsageError, DataError, ModelError.
     """
     library = within_reach(wanted.specs)
     model = model_spec(library, wanted.model, wanted.device, wanted.dtype)
@@ -72,10 +73,19 @@ def job_for(wanted: Wanted, task: TaskSpec, files: dict[str, Path]) -> tuple[Job
         limit=None,
         models={role: subject},
         fingerprints={role: fingerprint(weights, identity(spec.source), spec.dtype, spec.device, threads)},
-        files={"data": files, **by_block({"method": own})},
+        files={**files, **by_block({"method": own})},
         artifacts=artifacts,
     )
     return job, model, method
+
+
+def task_of(
+    name: str, specs: Sequence[Path] = (), data: str | None = None
+) -> tuple[TaskSpec, dict[str, dict[str, Path]]]:
+    """A task by name or file, with its files as `job_for` takes them. Raises SpecError, UsageError, DataError."""
+    library = within_reach(specs)
+    task = resolve(library, find(library, name, ("task",)))
+    return task.spec, by_block({"task": data_files(task, data_root(task, data), task.spec.data_help)})
 
 
 def job_of_task(

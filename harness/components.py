@@ -6,7 +6,7 @@ Heavy libraries are imported inside the methods, so that specs are checked witho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, get_args, runtime_checkable
@@ -163,6 +163,10 @@ class Data(Component):
     def offers(self) -> frozenset[str]:
         """What a method may consume from these items, beside what the protocol offers."""
         return frozenset()
+
+    def training(self, files: Mapping[str, Path]) -> Sequence[Any]:
+        """What methods may learn from: nothing that is asked later. Empty where the data has no such split."""
+        return ()
 
     def load(self, files: Mapping[str, Path], limit: int | None) -> Any:
         """The items, in a stable order. `files` maps field names to resolved paths. Raises DataError."""

@@ -119,7 +119,7 @@ def find_circuit(
     questions = data.load(files, asked.limit)
     protocol = Circuit(type="circuit", target=LogitDifference(type="logit_difference"), ablation="patching")
     task = TaskSpec(kind="task", name="command-line", data=data, protocol=protocol)
-    job, model, method = job_for(wanted, task, files)
+    job, model, method = job_for(wanted, task, {"data": files})
     lm, algorithm = job.models["subject"], job.method.algorithm
     assert isinstance(lm, LanguageModel)
     assert isinstance(algorithm, Analyzer)

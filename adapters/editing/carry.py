@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,7 @@ from ...loading.resolve import resolved_json
 from ..lm.edited import carried_out
 from ..lm.interventions import Intervention
 from ..lm.model import LanguageModel
-from ..lm.patch import Patch
+from ..lm.patch import Patch, save_each
 from ..lm.scoring import Unusable
 from ..lm.streams import without_conflicts
 from .cases import EditCase
@@ -83,14 +82,10 @@ class Outcome:
 
         What is no change of a weight (inserted modules, prompts) stands beside them, as `Patch.save` writes it.
         """
-        from safetensors.torch import save_file
-
-        if self.mode != "single":
+        if self.mode == "single":
+            save_each(file, self.patches)
+        else:
             self.patches[""].save(file)
-            return
-        tensors = {f"{case}/{n}": t for case, patch in self.patches.items() for n, t in patch.tensors().items()}
-        said = json.dumps({case: patch.description() for case, patch in self.patches.items()})
-        save_file(tensors, file, metadata={"patches": said})
 
     def save_model(self, folder: Path) -> None:
         """Write the edited model in Hugging Face format. Raises UsageError when a folder cannot hold the change."""
@@ -122,7 +117,7 @@ def carry_out(
     else:
         dropped = []
     task = TaskSpec(kind="task", name="command-line", data=data, protocol=protocol)
-    job, model, method = job_for(wanted, task, {"file": file})
+    job, model, method = job_for(wanted, task, {"data": {"file": file}})
     lm, algorithm = job.models["subject"], job.method.algorithm
     assert isinstance(lm, LanguageModel)
     assert isinstance(algorithm, Intervention)

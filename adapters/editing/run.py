@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...job import Job, Part
 from ..lm.checkpoints import kept, restored
-from ..lm.edited import carried_out
+from ..lm.edited import carried_out, costing
 from ..lm.interventions import Intervention
 from ..lm.model import LanguageModel
 from ..lm.patch import Patch
@@ -42,7 +40,7 @@ class _Session:
 
     def apart(self, part: Part, cases: Sequence[EditCase]) -> list[tuple[EditCase, Patch]]:
         """A patch for each case alone; the empty one where the method cannot carry it out, which is counted."""
-        with _cost(part, len(cases)):
+        with costing(part, len(cases)):
             patches = self.method.apply_each(self.lm, [case.request for case in cases], self.job)
         return [(case, self.usable(part, patch)) for case, patch in zip(cases, patches, strict=True)]
 
@@ -154,7 +152,7 @@ def _stream(s: _Session, stream: Stream[EditCase], suffix: str, shown: bool) -> 
             # All requests of a stream are changed into one model: they are no independent items.
             part.items += [_item(case, suffix, cluster=stream.name) for case in cases]
         requests = [case.request for case in stream.cases[done:t]]
-        with _cost(part, len(requests)):
+        with costing(part, len(requests)):
             for _, patch, state in carried_out(
                 s.lm,
                 s.method,
@@ -172,17 +170,3 @@ def _stream(s: _Session, stream: Stream[EditCase], suffix: str, shown: bool) -> 
         if t != stream.checkpoints[-1]:
             part.state = kept(*begun)
         yield part
-
-
-@contextmanager
-def _cost(part: Part, edits: int) -> Iterator[None]:
-    """Add what editing (not scoring) cost."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    yield
-    spent = {
-        "edits": edits,
-        "edit_wall_s": round(time.perf_counter() - wall, 4),
-        "edit_cpu_s": round(time.process_time() - cpu, 4),
-    }
-    for name, value in spent.items():
-        part.cost[name] = part.cost.get(name, 0) + value

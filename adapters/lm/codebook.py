@@ -41,6 +41,9 @@ class Codebook:
         hit = (ends >= 0) & (distance <= self.epsilons.to(distance.device)[near])
         return written(output, self.values.to(output.device)[near], ends, hit, self.replace)
 
+    def scaled(self, strength: float) -> None:
+        return None
+
     def tensors(self) -> dict[str, torch.Tensor]:
         return {"keys": self.keys, "values": self.values, "epsilons": self.epsilons, "labels": self.labels}
 

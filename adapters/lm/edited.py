@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ...errors import ModelError
-from ...job import Job, fingerprint
+from ...job import Job, Part, fingerprint
 from ...loading.resolve import identity
 from .interventions import Intervention
 from .model import LanguageModel
@@ -74,14 +76,42 @@ def open_edited(source: Edited, opening: Opening) -> LanguageModel:
         fingerprints={"subject": state},
         files=method.files,
         artifacts=opening.artifacts,
+        training=task.spec.data.training(task.files.get("data", {})),
     )
     algorithm.prepare(lm, job)
     requests = [item.request for item in items[: source.first]]
     try:
-        for _, patch, _ in carried_out(lm, algorithm, requests, source.at_once, job):
-            last = patch
+        patch = _patch(algorithm, lm, requests, source.at_once, job)
     except Unusable as error:
         who = f"{method.spec.name} cannot carry out one of the first {source.first} requests of {task.spec.name}"
         raise ModelError(f"{who}: {error}") from error
-    lm.keep(last)
+    if patch.decoding:
+        raise ModelError(f"{method.spec.name} is a way of decoding, which no model can keep")
+    lm.keep(patch)
     return lm
+
+
+def _patch(
+    algorithm: Intervention, lm: LanguageModel, requests: Sequence[EditRequest], at_once: int, job: Job
+) -> Patch:
+    """What the method makes of the requests, or, when it is made once, of the training split or of nothing."""
+    if algorithm.scope != "per_instance":
+        return algorithm.apply(lm, job.training if algorithm.scope == "dataset" else [], None, job)[0]
+    last = Patch()
+    for _, patch, _ in carried_out(lm, algorithm, requests, at_once, job):
+        last = patch
+    return last
+
+
+@contextmanager
+def costing(part: Part, edits: int) -> Iterator[None]:
+    """Add what editing (not scoring) costs inside `with`."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    yield
+    spent = {
+        "edits": edits,
+        "edit_wall_s": round(time.perf_counter() - wall, 4),
+        "edit_cpu_s": round(time.process_time() - cpu, 4),
+    }
+    for name, value in spent.items():
+        part.cost[name] = part.cost.get(name, 0) + value

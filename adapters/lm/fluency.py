@@ -16,10 +16,11 @@ def n_gram_entropy(text: str) -> float:
     0 for a text that repeats itself; an n for which it is too short counts as 0. Papers print 100 times as much.
     """
     tokens = words(text)
-    return sum(weight * _entropy(tokens, n) for n, weight in WEIGHTS.items()) / len(WEIGHTS)
+    return sum(weight * entropy(tokens, n) for n, weight in WEIGHTS.items()) / len(WEIGHTS)
 
 
-def _entropy(tokens: list[str], n: int) -> float:
+def entropy(tokens: list[str], n: int) -> float:
+    """Of the distribution of n-grams of a list of words, in bits; 0 for fewer than n words."""
     counts = Counter(zip(*(tokens[i:] for i in range(n)), strict=False))
     total = counts.total()
     # Not `-sum`: that is -0.0 for a text of one n-gram.

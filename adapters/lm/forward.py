@@ -113,6 +113,28 @@ def recorded(
     return found
 
 
+@contextmanager
+def listening(lm: LanguageModel, modules: Sequence[str]) -> Iterator[dict[str, torch.Tensor]]:
+    """Inside `with`, hidden states that modules put out in the last pass, by name, with their gradients.
+
+    Not transformers' own `output_hidden_states`, which leaves hooks in the model.
+    """
+    heard: dict[str, torch.Tensor] = {}
+
+    def keep(name: str) -> Any:
+        def hook(_: Any, __: Any, output: Any) -> None:
+            heard[name] = tensor_of(output)
+
+        return hook
+
+    handles = [lm.model.get_submodule(name).register_forward_hook(keep(name)) for name in modules]
+    try:
+        yield heard
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 def by_row(hidden: torch.Tensor, rows: int) -> torch.Tensor:
     """Shape (rows, positions, width) of what OPT's MLP sees as (rows × positions, width)."""
     return hidden.reshape(rows, -1, hidden.shape[-1])

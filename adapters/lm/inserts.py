@@ -9,6 +9,9 @@ import torch
 
 from .codebook import Codebook
 from .model import Asked
+from .routing import Detector, Switched
+from .sidememory import SideMemory
+from .steering import Ablated, Added, Mapped
 
 
 class Insert(Protocol):
@@ -18,6 +21,10 @@ class Insert(Protocol):
 
     def __call__(self, inputs: torch.Tensor, output: torch.Tensor, asked: Asked) -> torch.Tensor:
         """The output that is passed on; all of shape (rows, positions, width)."""
+        ...
+
+    def scaled(self, strength: float) -> Insert | None:
+        """The same at a part of its strength; None where it has none."""
         ...
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -34,4 +41,6 @@ class Insert(Protocol):
         ...
 
 
-INSERTS: dict[str, type[Insert]] = {kind.type: kind for kind in (Codebook,)}
+INSERTS: dict[str, type[Insert]] = {
+    kind.type: kind for kind in (Codebook, SideMemory, Added, Ablated, Mapped, Detector, Switched)
+}

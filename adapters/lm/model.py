@@ -25,6 +25,11 @@ class Asked:
     """Place of the last token of each row's prompt, shape (rows,); counted from the left, padding included."""
     owners: torch.Tensor
     """Number of the patch that each row belongs to, where several are stacked; shape (rows,)."""
+    prompt_starts: torch.Tensor | None = None
+    """Place of the first token of each row's prompt, shape (rows,), where rows are padded at the left; else None."""
+    carried: dict[object, torch.Tensor] = field(default_factory=dict)
+    """What inserted modules decided at the prompts, for the steps of the same generation that follow; each writes under
+    itself. It is empty at the prompts, and lives as long as their generation: an inserted module is never changed."""
 
 
 @dataclass
@@ -63,10 +68,21 @@ class LanguageModel:
         return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 2**31)
 
     @contextmanager
-    def asking(self, prompt_ends: Sequence[int], owners: Sequence[int]) -> Iterator[None]:
-        """Tell inserted modules what the rows of the next forward pass are."""
-        before = self.asked
-        self.asked = Asked(torch.tensor(prompt_ends, device=self.device), torch.tensor(owners, device=self.device))
+    def asking(
+        self,
+        prompt_ends: Sequence[int],
+        owners: Sequence[int],
+        prompt_starts: Sequence[int] | None = None,
+        carried: dict[object, torch.Tensor] | None = None,
+    ) -> Iterator[None]:
+        """Tell inserted modules what the rows of the next forward pass are; see `Asked`."""
+        before, device = self.asked, self.device
+        self.asked = Asked(
+            torch.tensor(prompt_ends, device=device),
+            torch.tensor(owners, device=device),
+            None if prompt_starts is None else torch.tensor(prompt_starts, device=device),
+            {} if carried is None else carried,
+        )
         try:
             yield
         finally:

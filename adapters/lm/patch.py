@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
@@ -19,8 +19,11 @@ from .inserts import INSERTS, Insert
 from .model import LanguageModel
 from .prompts import PROMPTS, Prompts
 
-_INSERT = "insert"
-"""First word of the names of an inserted module's tensors in a file: `insert:MODULE:NAME`."""
+if TYPE_CHECKING:
+    from .decoding import Decoding, Fixed
+
+_INSERT, _DECODING = "insert", "decoding"
+"""First words of the names of tensors in a file: `insert:MODULE:NAME`, `decoding:NAME`."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,10 @@ class Patch:
     """Module name to what is done with its output."""
     prompts: Prompts | None = None
     """What the model is given in place of a prompt."""
+    decoding: Decoding | Fixed | None = None
+    """How an answer's tokens are chosen, where not greedily (writing.py)."""
+    notes: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """What its maker tells of it (a located layer, losses), as JSON data; no part of what it does."""
 
     def prompt(self, text: str) -> str:
         """The prompt that the model is given in place of `text`."""
@@ -91,26 +98,48 @@ class Patch:
         deltas = dict(self.deltas)
         for name, delta in later.deltas.items():
             deltas[name] = _sum(deltas[name], delta) if name in deltas else delta
-        return Patch(deltas, {**self.inserts, **later.inserts}, later.prompts or self.prompts)
+        return Patch(
+            deltas,
+            {**self.inserts, **later.inserts},
+            later.prompts or self.prompts,
+            later.decoding or self.decoding,
+        )
+
+    def scaled(self, strength: float) -> Patch | None:
+        """The patch at a part of its strength: changes of weights, vectors and factors of decoding times `strength`;
+        what is done with prompts stays. None where nothing has a strength, or a part has none."""
+        inserts = {name: insert.scaled(strength) for name, insert in self.inserts.items()}
+        decoding = self.decoding.scaled(strength) if self.decoding else None
+        kept = {name: insert for name, insert in inserts.items() if insert is not None}
+        nothing = not (self.deltas or inserts or decoding)
+        if nothing or len(kept) < len(inserts) or (self.decoding is not None and decoding is None):
+            return None
+        return Patch({n: _times(d, strength) for n, d in self.deltas.items()}, kept, self.prompts, decoding)
 
     @property
     def stackable(self) -> bool:
         """Whether `stacked` can run it beside others: low-rank changes of projections, or prompts alone."""
-        return not self.inserts and all(isinstance(d, LowRank) for d in self.deltas.values())
+        return not self.inserts and not self.decoding and all(isinstance(d, LowRank) for d in self.deltas.values())
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything that it consists of but texts: full changes by parameter name, inserted modules' tensors."""
         found = {name: dense(d).detach().float().cpu().contiguous() for name, d in self.deltas.items()}
         for module, insert in self.inserts.items():
             for name, tensor in insert.tensors().items():
-                found[f"{_INSERT}:{module}:{name}"] = tensor.detach().cpu().contiguous()
+                # Copies: one vector may stand behind many modules, and a file holds no tensor twice.
+                found[f"{_INSERT}:{module}:{name}"] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in self.decoding.tensors().items() if self.decoding else ():
+            found[f"{_DECODING}:{name}"] = tensor.detach().float().cpu().contiguous()
         return found
 
     def description(self) -> str:
         """What `tensors` does not hold, as JSON: kinds and options of inserted modules, prompts."""
         inserts = {m: {"type": i.type, **i.options()} for m, i in self.inserts.items()}
         prompts = {"type": self.prompts.type, **self.prompts.to_json()} if self.prompts else None
-        return json.dumps({"inserts": inserts, "prompts": prompts}, sort_keys=True)
+        said: dict[str, Any] = {"inserts": inserts, "prompts": prompts}
+        if self.decoding:
+            said["decoding"] = {"type": self.decoding.type, **self.decoding.options()}
+        return json.dumps(said, sort_keys=True)
 
     @classmethod
     def of(cls, tensors: Mapping[str, torch.Tensor], description: str) -> Patch:
@@ -121,11 +150,19 @@ class Patch:
             start = f"{_INSERT}:{module}:"
             own = {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
             inserts[module] = INSERTS[options.pop("type")].of(own, options)
-        prompts = said["prompts"]
+        prompts, decoding = said["prompts"], None
+        if choice := said.get("decoding"):
+            # Here and not above: ways of decoding are made of patches.
+            from .decoding import DECODINGS
+
+            start = f"{_DECODING}:"
+            own = {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
+            decoding = DECODINGS[choice.pop("type")].of(own, choice)
         return cls(
-            {n: t for n, t in tensors.items() if not n.startswith(f"{_INSERT}:")},
+            {n: t for n, t in tensors.items() if not n.startswith((f"{_INSERT}:", f"{_DECODING}:"))},
             inserts,
             PROMPTS[prompts.pop("type")].of(prompts) if prompts else None,
+            decoding,
         )
 
     def save(self, file: Path) -> None:
@@ -158,6 +195,19 @@ class Patch:
         return state.hexdigest()
 
 
+def save_each(file: Path, patches: Mapping[str, Patch]) -> None:
+    """Write patches that stand each alone: tensors as `NAME/PARAMETER`, the rest in the metadata, by name."""
+    from safetensors.torch import save_file
+
+    tensors = {f"{name}/{n}": t for name, patch in patches.items() for n, t in patch.tensors().items()}
+    said = json.dumps({name: patch.description() for name, patch in patches.items()})
+    save_file(tensors, file, metadata={"patches": said})
+
+
+def _times(delta: Delta, strength: float) -> Delta:
+    return LowRank(strength * delta.left, delta.right) if isinstance(delta, LowRank) else strength * delta
+
+
 def _sum(first: Delta, second: Delta) -> torch.Tensor:
     # In full, also of low ranks: a stream that continues from a checkpoint then has the same bits as one that did not.
     later = dense(second)
@@ -166,13 +216,14 @@ def _sum(first: Delta, second: Delta) -> torch.Tensor:
 
 @contextmanager
 def _inserted(lm: LanguageModel, name: str, insert: Insert) -> Iterator[None]:
-    def hook(_: Any, args: tuple[Any, ...], output: Any) -> Any:
+    def hook(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         assert lm.asked is not None, "an inserted module needs to know where the prompts end: use forward.py"
         count, hidden = len(lm.asked.prompt_ends), tensor_of(output)
-        passed = insert(by_row(args[0], count), by_row(hidden, count), lm.asked)
+        given = args[0] if args else kwargs["hidden_states"]
+        passed = insert(by_row(given, count), by_row(hidden, count), lm.asked)
         return replaced(output, passed.reshape(hidden.shape))
 
-    handle = lm.model.get_submodule(name).register_forward_hook(hook)
+    handle = lm.model.get_submodule(name).register_forward_hook(hook, with_kwargs=True)
     try:
         yield
     finally:

@@ -29,21 +29,22 @@ class Prompts(Protocol):
 
 
 @dataclass(frozen=True)
-class Prefix:
-    """The same text before every prompt."""
+class Around:
+    """The same texts before and behind every prompt."""
 
-    type: ClassVar[str] = "prefix"
-    text: str
+    type: ClassVar[str] = "around"
+    before: str = ""
+    after: str = ""
 
     def prompt(self, text: str) -> str:
-        return self.text + text
+        return self.before + text + self.after
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Prefix:
+    def of(cls, data: Mapping[str, Any]) -> Around:
         return cls(**data)
 
 
-PROMPTS: dict[str, type[Prompts]] = {kind.type: kind for kind in (Prefix, Recalled)}
+PROMPTS: dict[str, type[Prompts]] = {kind.type: kind for kind in (Around, Recalled)}

@@ -10,7 +10,7 @@ import torch
 
 from benchwright.adapters.lm.edited import carried_out
 from benchwright.adapters.lm.interventions.fine_tune import Lora
-from benchwright.adapters.lm.interventions.fine_tune.adapters import _change, adapted
+from benchwright.adapters.lm.interventions.fine_tune.adapters import adapted, change_of
 from benchwright.adapters.lm.interventions.fine_tune.descent import projections
 from benchwright.adapters.lm.model import LanguageModel
 from benchwright.adapters.lm.patch import LowRank, Patch, stacked
@@ -65,7 +65,7 @@ def test_the_change_is_what_the_adapter_does(family: str) -> None:
         for module in wrapped.values():
             module.lora_B["edit"].weight.normal_(0, 0.1, generator=torch.Generator().manual_seed(0))
         theirs = lm.model(tokens).logits
-        patch = Patch({p.weight_name: _change(p, wrapped[p.name]) for p in places.values()})
+        patch = Patch({p.weight_name: change_of(p, wrapped[p.name]) for p in places.values()})
     with torch.no_grad():
         before = lm.model(tokens).logits
         with patch.applied(lm):

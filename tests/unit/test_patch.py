@@ -12,7 +12,7 @@ from benchwright.adapters.lm.architecture import linear
 from benchwright.adapters.lm.generation import greedy
 from benchwright.adapters.lm.model import LanguageModel
 from benchwright.adapters.lm.patch import LowRank, Patch, stacked
-from benchwright.adapters.lm.prompts import Prefix
+from benchwright.adapters.lm.prompts import Around
 from benchwright.adapters.lm.scoring import Row, encode, forced
 from benchwright.errors import DataError
 
@@ -102,14 +102,14 @@ def test_one_after_the_other_is_their_sum(family: str) -> None:
     first, second = patch_of(lm, 1, 1), patch_of(lm, 2, 2)
     again = Patch.of(first.tensors(), first.description())
     assert again.then(second).digest() == first.then(second).digest()
-    later = Patch(prompts=Prefix("b "))
-    assert Patch(prompts=Prefix("a ")).then(later).prompt("c") == "b c"
+    later = Patch(prompts=Around("b "))
+    assert Patch(prompts=Around("a ")).then(later).prompt("c") == "b c"
     assert later.then(Patch()).prompt("c") == "b c"
 
 
 def test_it_is_saved_and_compared(tmp_path: Path) -> None:
     lm = lm_fixtures.tiny("gpt2")
-    patch = patch_of(lm, rank=2).then(Patch(prompts=Prefix("Fact. ")))
+    patch = patch_of(lm, rank=2).then(Patch(prompts=Around("Fact. ")))
     patch.save(tmp_path / "p.safetensors")
     loaded = Patch.load(tmp_path / "p.safetensors")
     assert loaded.digest() == patch.digest() != patch_of(lm, 2, rank=2).digest()
@@ -132,7 +132,7 @@ def test_what_is_no_patch_is_refused(tmp_path: Path) -> None:
 
 def test_a_model_may_keep_a_patch_for_good() -> None:
     lm, other = lm_fixtures.tiny("llama"), lm_fixtures.tiny("llama")
-    patch = patch_of(lm).then(Patch(prompts=Prefix("Fact. ")))
+    patch = patch_of(lm).then(Patch(prompts=Around("Fact. ")))
     lm.keep(patch)
     assert lm.verify() == []
     assert not lm.patched

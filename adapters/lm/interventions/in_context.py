@@ -105,7 +105,7 @@ class InContext(Intervention):
         """A patch of prompts with all facts so far and no change of weights. Raises DataError, ModelError."""
         from ..demonstrations import before
         from ..patch import Patch
-        from ..prompts import Prefix
+        from ..prompts import Around
         from ..recall import Fact, Recalled, Retriever, remembered, restored
 
         facts, files = restored(state), job.files.get("algorithm", {})
@@ -117,7 +117,7 @@ class InContext(Intervention):
         told = tuple(facts.values())
         memory = remembered(facts)
         if self.retriever.type == "all" and self.question == "{question}" and self.demonstrations is None:
-            return Patch(prompts=Prefix("".join(fact.note for fact in told))), memory
+            return Patch(prompts=Around("".join(fact.note for fact in told))), memory
         return Patch(
             prompts=Recalled(told, Retriever.of(self.retriever, files.get("retriever.weights")), self.question)
         ), memory

@@ -77,7 +77,9 @@ def concludes(model: PreTrainedModel, tokenizer: Any, asked: Sequence[Probe], li
     """For each probe: does greedy decoding, up to the first full stop, end with the answer?"""
     import torch
 
-    stop = tokenizer.convert_tokens_to_ids(".")
+    from ...lm.generation import cache_name
+
+    stop, name = tokenizer.convert_tokens_to_ids("."), cache_name(model)
     result = []
     for probe in asked:
         ids = tokenizer(probe.prompt, return_tensors="pt").input_ids
@@ -85,8 +87,8 @@ def concludes(model: PreTrainedModel, tokenizer: Any, asked: Sequence[Probe], li
         with torch.inference_mode():
             cache = None
             while len(said) < limit and stop not in said:
-                out = model(input_ids=ids, past_key_values=cache, use_cache=True)
-                cache, ids = out.past_key_values, out.logits[:, -1:].argmax(-1)
+                out = model(input_ids=ids, use_cache=True, **{name: cache})
+                cache, ids = getattr(out, name), out.logits[:, -1:].argmax(-1)
                 said.append(int(ids))
         result.append(tokenizer.decode(said).endswith(f" {probe.answer} ."))
     return result

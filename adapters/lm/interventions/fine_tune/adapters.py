@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 _NAME = "edit"
 
 
+class Ranked(Protocol):
+    """What an adapter is made of."""
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def alpha(self) -> float: ...
+
+
 def low_rank_changes(spec: Lora, lm: LanguageModel, requests: Sequence[EditRequest], job: Job) -> Patch:
     """See `Lora.apply`."""
     rows = [encode(lm, r.prompt, r.target_new) for r in requests]
@@ -33,11 +43,11 @@ def low_rank_changes(spec: Lora, lm: LanguageModel, requests: Sequence[EditReque
         wrapped = {name: lm.model.get_submodule(name) for name in found}
         free = [p for module in wrapped.values() for p in module.parameters() if p.requires_grad]
         descend(spec, lm, rows, min(layers), free)
-        return Patch({p.weight_name: _change(p, wrapped[p.name]) for p in found.values()})
+        return Patch({p.weight_name: change_of(p, wrapped[p.name]) for p in found.values()})
 
 
 @contextmanager
-def adapted(spec: Lora, lm: LanguageModel, places: Sequence[Linear], seed: int) -> Iterator[None]:
+def adapted(spec: Ranked, lm: LanguageModel, places: Sequence[Linear], seed: int) -> Iterator[None]:
     """Inside `with`, the projections carry adapters; afterwards the modules are those that were there before."""
     from peft import LoraConfig
     from peft.tuners.lora import LoraModel
@@ -64,7 +74,7 @@ def adapted(spec: Lora, lm: LanguageModel, places: Sequence[Linear], seed: int) 
         tuner.unload()
 
 
-def _change(projection: Linear, module: Any) -> LowRank:
+def change_of(projection: Linear, module: Any) -> LowRank:
     """The change of a weight as stored: (scaling · B) A, or its transpose."""
     into = module.lora_A[_NAME].weight.detach().float().clone()
     out = module.lora_B[_NAME].weight.detach().float() * module.scaling[_NAME]

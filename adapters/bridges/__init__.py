@@ -1,0 +1,1 @@
+"""Other evaluation libraries, asked about a model while a patch changes it."""
