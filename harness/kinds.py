@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from .components import NOT_IDENTITY, Algorithm, Data, Source, Strict, TaskProtocol
 
@@ -134,30 +134,43 @@ class Aggregate(Strict):
     """Digits after the point, as printed."""
 
 
+class Misprint(Strict):
+    """A mean that was printed though its parts give another number; the row holds the one that they give."""
+
+    printed: float
+    mean_of: tuple[str, ...] = ()
+    """Values of the row that it is the mean of instead, where that is known; recomputed when the spec is read."""
+    note: Annotated[str, Field(min_length=1)]
+    """What went wrong, as far as one can tell."""
+
+
+class Disagreement(Strict):
+    """Another number that the same publication prints for the same thing."""
+
+    printed: float
+    where: Annotated[str, Field(min_length=1)]
+    """Table or section that prints it."""
+    mean_of: tuple[float, ...] = ()
+    """Numbers printed there that it is the mean of, if any; recomputed when the spec is read."""
+    digits: Annotated[int, Field(ge=0, le=10)] = 4
+    """Digits after the point, as printed."""
+
+
 class ReferenceRow(Strict):
-    """Published numbers of one method."""
+    """Published numbers of one method. Whether they add up is checked when the spec is read (loading/references.py)."""
 
     method: str
     values: Annotated[dict[str, float], Field(min_length=1)]
-    """Metric id to number, in the metric's unit (fractions, not percent)."""
+    """Metric id to number, in the metric's unit (fractions, not percent); of a misprint, what its parts give."""
     source: Citation
     note: str = ""
     """Averaging, split, model: what a reader must know before comparing."""
     aggregates: dict[str, Aggregate] = Field(default_factory=dict)
     """Which values are means of which; recomputed when the spec is read."""
-
-    @model_validator(mode="after")
-    def _recompute(self) -> ReferenceRow:
-        for name, aggregate in self.aggregates.items():
-            missing = [m for m in (name, *aggregate.of) if m not in self.values]
-            if missing:
-                raise ValueError(f"aggregate {name!r} needs the values {', '.join(missing)}")
-            parts = [self.values[m] for m in aggregate.of]
-            mean, printed = sum(parts) / len(parts), self.values[name]
-            # Each part is rounded as printed too, so the mean may be off by a unit of the last digit in all.
-            if abs(mean - printed) > 10.0**-aggregate.digits * (1 + 1e-9):
-                raise ValueError(f"{name} is printed as {printed} but its parts have the mean {mean:.6g}")
-        return self
+    misprints: dict[str, Misprint] = Field(default_factory=dict)
+    """Aggregates that were printed otherwise than their parts give; shown with the row."""
+    disagreements: dict[str, Disagreement] = Field(default_factory=dict)
+    """Values that the publication also prints otherwise; shown with the row."""
 
 
 class Withdrawn(Strict):

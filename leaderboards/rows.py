@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -47,19 +47,35 @@ def _costs(cells: Sequence[Cell]) -> dict[str, float]:
 
 
 def published_rows(references: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> tuple[Published, ...]:
-    """Rows of reference specs as they were printed; `values` are keyed by metric id or by `Column.key`."""
+    """Rows of reference specs; `values` are keyed by metric id or by `Column.key`.
+
+    They are as they were printed, misprints aside, whose note says what was.
+    """
     return tuple(
         Published(
             method=str(entry["method"]),
             values=tuple(_printed(entry["values"].get(column.key)) for column in columns),
             reference=str(reference["name"]),
-            note=str(entry.get("note") or ""),
+            note="; ".join(_notes(entry)),
             source_title=str((entry.get("source") or {}).get("title") or ""),
             source_url=str((entry.get("source") or {}).get("url") or ""),
         )
         for reference in references
         for entry in reference["rows"]
     )
+
+
+def _notes(entry: Mapping[str, Any]) -> Iterator[str]:
+    """What a reader must know of a row: its note, its misprints, and what is printed otherwise elsewhere."""
+    if entry.get("note"):
+        yield str(entry["note"])
+    for name, misprint in (entry.get("misprints") or {}).items():
+        parts = f"its parts give {entry['values'][name]}"
+        yield f"{name} is printed as {misprint['printed']}, {parts}: {misprint['note']}"
+    others = entry.get("disagreements") or {}
+    for where in dict.fromkeys(other["where"] for other in others.values()):
+        numbers = [f"{name} {other['printed']}" for name, other in others.items() if other["where"] == where]
+        yield f"{where} prints {', '.join(numbers)}"
 
 
 def _printed(value: Any) -> float | None:

@@ -15,6 +15,7 @@ from ..components import DATA_FILE, DATA_FOLDER, NOT_IDENTITY, SPEC_NAMES, Field
 from ..errors import DataError, Problem, SpecError, closest, unknown
 from ..kinds import AnySpec, ModelSpec, ReferenceSpec, SuiteSpec, TaskSpec
 from ..registry import registry
+from . import references
 from .library import SHIPPED, Entry, Library
 from .problems import problems
 from .tree import Path_, Tree, dotted
@@ -126,8 +127,9 @@ def _cross_checks(resolved: Resolved, library: Library) -> Iterator[Problem]:
     elif isinstance(spec, ReferenceSpec):
         yield from _names(resolved, library, "task", ("task",), (spec.task,))
         if ("task", spec.task) in library.entries:
-            yield from _reference_metrics(resolved, resolve(library, library.get("task", spec.task)).spec)
-        yield from _withdrawn(resolved, library)
+            yield from references.metrics(resolved, resolve(library, library.get("task", spec.task)).spec)
+        yield from references.arithmetic(resolved)
+        yield from references.withdrawn(resolved, library)
     elif isinstance(spec, SuiteSpec):
         yield from _names(resolved, library, "reference", ("references",), spec.references)
         for i, block in enumerate(spec.blocks):
@@ -135,34 +137,6 @@ def _cross_checks(resolved: Resolved, library: Library) -> Iterator[Problem]:
             yield from _names(resolved, library, "method", ("blocks", i, "methods"), block.methods)
             for role, model in block.models.items():
                 yield from _names(resolved, library, "model", ("blocks", i, "models", role), (model,))
-
-
-def _reference_metrics(resolved: Resolved, task: TaskSpec) -> Iterator[Problem]:
-    known = [m.id for m in task.protocol.metrics()]
-    for i, row in enumerate(resolved.spec.rows):
-        for column in row.values:
-            metric = column.partition("[")[0]
-            if metric not in known:
-                near = closest(metric, known)
-                path = ("rows", i, "values", column)
-                yield resolved.problem(path, f"unknown metric {metric!r}", "expected one of the task's", near)
-
-
-def _withdrawn(resolved: Resolved, library: Library) -> Iterator[Problem]:
-    """Numbers that this reference repeats though a reference of the same task says that they were taken back."""
-    trees = [library.resolved_tree(e).data for e in library.entries.values() if e.kind == "reference"]
-    # Other references are read as they are written: what is wrong with them is not this one's problem.
-    notes = {
-        (gone.get("metric"), gone.get("value")): f"{gone.get('method')}: {gone.get('note')}"
-        for data in (*trees, resolved.tree.data)
-        if data.get("task") == resolved.spec.task and isinstance(data.get("withdrawn"), list)
-        for gone in data["withdrawn"]
-        if isinstance(gone, dict)
-    }
-    for i, row in enumerate(resolved.spec.rows):
-        for column, value in row.values.items():
-            if note := notes.get((column, value)):
-                yield resolved.problem(("rows", i, "values", column), f"{value} was withdrawn ({note})", "leave it out")
 
 
 def _names(resolved: Resolved, library: Library, kind: str, path: Path_, names: Sequence[str]) -> Iterator[Problem]:
@@ -226,12 +200,15 @@ def _marked_fields(value: Any, path: Path_, mark: FieldMark, is_marked: bool = F
 def data_root(task: Resolved, override: str | None) -> Path | None:
     """The folder (or, from `--data`, perhaps the file) of a task's data. Raises DataError for an unknown name.
 
-    `--data hub` fetches what the task's `data_hub` says.
+    `--data hub` fetches what the task's `data_hub` says, but for files that are elsewhere by their name.
     """
     if override == HUB_DATA and task.spec.data_hub:
         from .hub import fetched
 
-        return fetched(task.spec.data_hub, data_fields(task).values())
+        try:
+            return fetched(task.spec.data_hub, [n for n in data_fields(task).values() if not _placed(n)])
+        except DataError as error:
+            raise DataError(f"{error}\n{task.spec.data_help}".rstrip()) from error
     if override is not None:
         if Path(override).exists():
             return Path(override)
@@ -247,11 +224,17 @@ def data_root(task: Resolved, override: str | None) -> Path | None:
     return Path(task.tree.mark(("data_root",)).file).parent / root
 
 
+def _placed(name: str) -> bool:
+    """Whether a file's name says where it is, whatever the data folder."""
+    return Path(name).is_absolute() or name.startswith(("./", BUILTIN_DATA))
+
+
 def data_files(resolved: Resolved, root: Path | None, remedy: str) -> Mapping[str, Path]:
     """The resolved files by dotted field, all existing. Raises DataError naming field, file and `remedy`."""
     fields = data_fields(resolved)
     folders = dict(_marked_fields(resolved.spec, (), DATA_FOLDER))
     found: dict[str, Path] = {}
+    inside = [name for name in fields.values() if not _placed(name)]
     for path, name in fields.items():
         mark = resolved.tree.mark(path)
         where = f"{mark}: {dotted(path)}: "
@@ -260,13 +243,15 @@ def data_files(resolved: Resolved, root: Path | None, remedy: str) -> Mapping[st
             file = Path(name)
         elif name.startswith("./"):
             file = Path(mark.file).parent / name
+        elif name.startswith(BUILTIN_DATA):
+            file = SHIPPED / "data" / name.removeprefix(BUILTIN_DATA)
         elif root is None:
             beside = f" (a file beside the spec is written ./{name})"
             what = "folder" if path in folders else "file"
             raise DataError(f"{where}needs the data {what} {name}; give its folder with --data DIR{beside}{help_}")
         elif root.is_file():
-            if len(fields) > 1:
-                raise DataError(f"{where}this spec reads {len(fields)} files; give their folder with --data DIR{help_}")
+            if len(inside) > 1:
+                raise DataError(f"{where}this spec reads {len(inside)} files; give their folder with --data DIR{help_}")
             file = root
         else:
             file = root / name
