@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ...errors import RunError, UsageError, unknown
+from .shipped import WORLDS, shipped, shipped_names, world_of
 
 if TYPE_CHECKING:
-    from .knowledge.training import Progress, Recipe
+    from .knowledge.training import Progress
 
 app = typer.Typer(help="The embedded worlds: train a model, score one, write images.", no_args_is_help=True)
 COMMANDS: dict[str, typer.Typer] = {"worlds": app}
 
-_WORLDS = ("knowledge",)
 _IMAGE_WORLDS = ("fundus",)
 _EVERY = 200
 """Steps between two lines of progress."""
@@ -25,18 +26,18 @@ _EVERY = 200
 
 @app.command()
 def train(
-    world: Annotated[str, typer.Argument(help=f"Which world: {', '.join(_WORLDS)}.")],
+    world: Annotated[str, typer.Argument(help=f"Which world: {', '.join(WORLDS)}.")],
     out: Annotated[Path, typer.Option(help="Folder for the model; usable as --model DIR.")],
-    recipe: Annotated[str, typer.Option(help="standard or small.")] = "standard",
+    recipe: Annotated[str, typer.Option(help="standard, or small (knowledge only).")] = "standard",
     seed: Annotated[int, typer.Option(min=0, help="Of the world, and of the weights.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads; one gives the same bytes each time.")] = 1,
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
 ) -> None:
     """Train a model from scratch on the CPU, score it, write a model folder with world.json and card.json."""
-    if world not in _WORLDS:
-        raise UsageError(unknown("world", world, _WORLDS))
+    if world not in WORLDS:
+        raise UsageError(unknown("world", world, WORLDS))
     _check_folder(out, force)
-    chosen = _recipe(recipe, seed)
+    chosen = _recipe(world, recipe, seed)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -45,13 +46,9 @@ def train(
     import torch
 
     from .knowledge.folder import round_to_half, save
-    from .knowledge.making import make_world
-    from .knowledge.scoring import score
-    from .knowledge.tokenizer import make_tokenizer
-    from .knowledge.training import train as train_model
 
     torch.set_num_threads(threads)
-    made = make_world(seed)
+    made = _room(world, "making").make_world(seed)
     cpu_s = 0.0
 
     def on_progress(progress: Progress) -> None:
@@ -64,10 +61,10 @@ def train(
             )
             typer.echo(line, err=True)
 
-    model = train_model(made, chosen, on_progress)
-    tokenizer = make_tokenizer(made)
+    model = _room(world, "training").train(made, chosen, on_progress)
+    tokenizer = _room(world, "tokenizer").make_tokenizer(made)
     round_to_half(model)
-    scores = score(model, tokenizer, made)
+    scores = _room(world, "scoring").score(model, tokenizer, made)
     save(out, model, tokenizer, made, chosen, recipe_name=recipe, cpu_s=cpu_s, threads=threads, scores=scores)
     typer.echo(_table(scores))
     typer.echo(f"{out}: written; use it as --model {out}", err=True)
@@ -79,20 +76,19 @@ def score_command(
     sample: Annotated[int, typer.Option(min=4, help="Questions of each pool, at most.")] = 800,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Ask a model about its world: the share of exact answers, for what was trained and for what was held out."""
-    from .knowledge.folder import open_model, read_world, shipped, shipped_names
-
+    """Ask a model about its world: shares of exact answers, of refusals and of unsafe ones, by what is asked."""
     folder = Path(model)
     if not folder.is_dir():
         if model not in shipped_names():
             raise UsageError(f"{model}: no such folder, and {unknown('world', model, shipped_names())}")
         folder = shipped(model)
-    world = read_world(folder)
+    name = world_of(folder)
+    world = _room(name, "folder").read_world(folder)
 
-    from .knowledge.scoring import score
+    from .knowledge.folder import open_model
 
     opened, tokenizer = open_model(folder)
-    scores = score(opened, tokenizer, world, sample)
+    scores = _room(name, "scoring").score(opened, tokenizer, world, sample)
     typer.echo(json.dumps(scores) if as_json else _table(scores))
 
 
@@ -129,14 +125,18 @@ def _check_folder(out: Path, force: bool) -> None:
         raise UsageError(f"{out}: not empty; choose another folder, or write into it with --force")
 
 
-def _recipe(name: str, seed: int) -> Recipe:
+def _room(world: str, name: str) -> Any:
+    """A module of a world; all of `WORLDS` have the same ones, with functions of the same names."""
+    return import_module(f".{world}.{name}", __package__)
+
+
+def _recipe(world: str, name: str, seed: int) -> Any:
     from dataclasses import replace
 
-    from .knowledge.training import RECIPES
-
-    if name not in RECIPES:
-        raise UsageError(unknown("recipe", name, RECIPES))
-    return replace(RECIPES[name], seed=seed)
+    recipes = _room(world, "training").RECIPES
+    if name not in recipes:
+        raise UsageError(unknown(f"recipe of the {world} world", name, recipes))
+    return replace(recipes[name], seed=seed)
 
 
 def _table(scores: Mapping[str, float]) -> str:

@@ -13,19 +13,20 @@ from ...components import Opening, Source
 from ...errors import unknown
 from ..lm.params import Local
 from .compiled.design import VERSION, Design
-from .knowledge.folder import shipped, shipped_names
+from .shipped import shipped, shipped_names
 
 if TYPE_CHECKING:
     from ..lm.model import LanguageModel
 
 
 class World(Source):
-    """A small language model that was trained on a made-up world, and knows it; see docs/world.md."""
+    """A small language model that was trained on a made-up world; see docs/world.md and docs/forbidden.md."""
 
     opens: ClassVar[str] = "language_model"
     type: Literal["world"]
     name: str
-    """Which one: `atlas`, or `atlas-small`, which is for tests."""
+    """Which one: `atlas`, or `atlas-small`, which is for tests, know facts; `forbidden`, `forbidden-1`, `forbidden-2`,
+    each of a world of its own, say forbidden words."""
 
     @field_validator("name")
     @classmethod
