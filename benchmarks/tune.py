@@ -1,9 +1,14 @@
-"""Tune editors on the validation subjects of an embedded world: `python benchmarks/editing/tune.py [METHOD ...]`.
+"""Tune methods on the validation split of an embedded world: `python benchmarks/tune.py FAMILY [METHOD ...]`.
 
-Every combination of grids.yaml is run on the validation split, once with each edit alone (T = 1) and once in sequences
-of ten. What is maximised is the mean of reliability, generalization and locality (exact; the `Avg.` of WISE, Wang et
-al. 2024, arXiv 2405.14768, table 2) over both. The test split is never read. `--write` puts the best values into the
-method's spec, as its line for the model, and all results into results/tuning-MODEL.json.
+Every combination of FAMILY/grids.yaml is run; the test split is never read. What is maximised:
+
+editing  The mean of reliability, generalization and locality (exact; the `Avg.` of WISE, Wang et al. 2024, arXiv
+         2405.14768, table 2) over single edits (T = 1) and sequences of ten.
+detox    DG-Avg where at most 10 % of the look-alikes go without an answer, and among equals DG-Avg less such
+         look-alikes at full strength.
+
+`--write` puts the best values into the method's spec, as its entry for the model, and all results into
+results/tuning-MODEL.json.
 """
 
 from __future__ import annotations
@@ -22,9 +27,11 @@ from typing import Any
 
 import yaml
 
+from benchwright.adapters.detox.metrics import WITHIN
+from benchwright.adapters.detox.params import Detox, Exact
+from benchwright.adapters.detox.sources.params import ForbiddenCases
 from benchwright.adapters.editing.metrics import AVERAGED
 from benchwright.adapters.editing.params import Edit
-from benchwright.adapters.editing.run import run
 from benchwright.adapters.editing.sources.params import WorldEdits
 from benchwright.alone import Wanted, job_for
 from benchwright.errors import Skip
@@ -33,12 +40,26 @@ from benchwright.kinds import TaskSpec
 from benchwright.loading.library import Entry, within_reach
 from benchwright.loading.resolve import resolve
 from benchwright.loading.tree import parse_tree
+from benchwright.store import Cell
 
 HERE = Path(__file__).parent
-SPECS = HERE.parents[1] / "specs" / "methods"
+SPECS = HERE.parent / "specs" / "methods"
 MEASURES = tuple(f"{measure}.exact" for measure in AVERAGED)
+LOST = ("over_refusal", "over_refusal.attacked", "harmless.degenerate")
 REQUESTS = 30
 """Edits of the validation split that are used: as many singles, three sequences of ten."""
+MODELS = {"editing": "atlas", "detox": "forbidden"}
+
+
+def task_of(family: str, model: str) -> TaskSpec:
+    """What candidates are scored on."""
+    if family == "detox":
+        cases = ForbiddenCases(type="forbidden", world=model, split="validation")
+        ask = Detox(type="detox", judge=Exact(type="exact"), new_tokens=20)
+        return TaskSpec(kind="task", name="tuning", data=cases, protocol=ask)
+    edits = WorldEdits(type="world_edits", world=model, split="validation", requests=REQUESTS)
+    edit = Edit(type="edit", mode="sequential", checkpoints=(1, 10), streams=3, least_items=REQUESTS)
+    return TaskSpec(kind="task", name="tuning", data=edits, protocol=edit)
 
 
 def nested(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,14 +75,19 @@ def nested(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def scores(job: Job) -> dict[str, float]:
-    """Means of the measures by T, and `mean` over all."""
+    """What was measured, and under `mean` what is maximised."""
+    parts = list(job.task.protocol.run(job))
+    cell = Cell({}, [r for part in parts for r in part.records], [i for part in parts for i in part.items])
+    if isinstance(job.task.protocol, Detox):
+        shown = [m for m in job.task.protocol.metrics() if m.id in ("dg_avg", *LOST)]
+        found = {m.id: round(float(m.value(cell.samples(m)[()].columns)[0]), 4) for m in (WITHIN, *shown)}
+        cost = (found["over_refusal"] + found["over_refusal.attacked"]) / 2 + found["harmless.degenerate"]
+        # The second term decides among equals alone: what the first can differ by is larger.
+        return {**found, "mean": round(found[WITHIN.id] + 1e-3 * (found["dg_avg"] - cost), 6)}
     values: dict[tuple[str, int], list[float]] = {}
-    protocol = job.task.protocol
-    assert isinstance(protocol, Edit)
-    for part in run(protocol, job):
-        for record in part.records:
-            if record["metric"] in MEASURES:
-                values.setdefault((record["metric"], record["at"]["T"]), []).append(record["value"])
+    for record in cell.records:
+        if record["metric"] in MEASURES:
+            values.setdefault((record["metric"], record["at"]["T"]), []).append(record["value"])
     found = {f"{metric}[T={t}]": round(fmean(v), 4) for (metric, t), v in values.items()}
     return {**found, "mean": round(fmean(found.values()), 4)}
 
@@ -71,15 +97,9 @@ def candidates(grid: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
         yield dict(zip(grid, values, strict=True))
 
 
-def tuned(name: str, grid: Mapping[str, list[Any]], model: str) -> list[dict[str, Any]]:
+def tuned(name: str, grid: Mapping[str, list[Any]], family: str, model: str) -> list[dict[str, Any]]:
     """All candidates of a method, best first."""
-    task = TaskSpec(
-        kind="task",
-        name="tuning",
-        data=WorldEdits(type="world_edits", world=model, split="validation", requests=REQUESTS),
-        protocol=Edit(type="edit", mode="sequential", checkpoints=(1, 10), streams=3, least_items=REQUESTS),
-    )
-    job, opened, _ = job_for(Wanted(model, name), task, {})
+    job, opened, _ = job_for(Wanted(model, name), task_of(family, model), {})
     library, found = within_reach(), []
     for fields in candidates(grid):
         spec = {"kind": "method", "name": "candidate", "extends": name, "algorithm": nested(fields)}
@@ -119,16 +139,18 @@ def laid_over(spec: dict[str, Any], changes: Mapping[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("family", choices=MODELS)
     parser.add_argument("methods", nargs="*")
-    parser.add_argument("--model", default="atlas")
+    parser.add_argument("--model")
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
-    grids = yaml.safe_load((HERE / "grids.yaml").read_text(encoding="utf-8"))
-    results = HERE.parent / "results" / f"tuning-{asked.model}.json"
+    model = asked.model or MODELS[asked.family]
+    grids = yaml.safe_load((HERE / asked.family / "grids.yaml").read_text(encoding="utf-8"))
+    results = HERE / "results" / f"tuning-{model}.json"
     for name in asked.methods or grids:
-        found = tuned(name, grids[name], asked.model)
+        found = tuned(name, grids[name], asked.family, model)
         if asked.write:
-            write(name, asked.model, found[0], grids[name])
+            write(name, model, found[0], grids[name])
             known = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
             known[name] = found
             results.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")

@@ -73,7 +73,8 @@ def _table(cells: Sequence[Cell], differs: Mapping[str, str], references: Sequen
     metrics = list({(m.id, m.by): m for cell in cells for m in cell.metrics}.values())
     recorded = {name: _recorded(metrics, group) for name, group in methods.items()}
     columns = [column for metric in metrics if not metric.by for column in _columns(metric, recorded)]
-    slices = [(metric, _columns(metric, recorded)) for metric in metrics if metric.by]
+    sliced = [m for m in metrics if m.by and any(of_method[m.id, m.by] for of_method in recorded.values())]
+    slices = [(metric, _columns(metric, recorded)) for metric in sliced]
     every = [*columns, *(column for _, own in slices for column in own)]
     found = {
         name: remembered.estimates([c for c in own if c.ok], every, partial(_estimates, every, recorded[name]))

@@ -12,7 +12,7 @@ from ..errors import RunError
 from ..leaderboards import Leaderboard, Table
 from ..store import Cell, read_cells, read_run, write_atomically
 from . import notes
-from .exhibits import CellExhibits, exhibits
+from .exhibits import CellExhibits, Shown, compared, exhibits
 from .figures import Figure, cost_and_quality, quality
 from .items import ItemGrid, item_grid
 
@@ -30,6 +30,8 @@ class Section:
     skipped: tuple[tuple[str, str, str], ...]
     facts: tuple[tuple[str, str], ...]
     items: ItemGrid | None
+    compared: tuple[Shown, ...]
+    """Curves of all methods in one picture."""
     exhibits: tuple[CellExhibits, ...]
 
 
@@ -102,5 +104,6 @@ def _section(table: Table, by_id: Mapping[str, Cell]) -> Section:
         skipped=tuple(notes.skipped(cells)),
         facts=tuple(notes.facts(cells)),
         items=item_grid(table, by_id),
+        compared=tuple(compared(cells)),
         exhibits=tuple(found for cell in cells if (found := exhibits(cell)) is not None),
     )

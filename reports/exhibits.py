@@ -58,6 +58,40 @@ def exhibits(cell: Cell) -> CellExhibits | None:
     return CellExhibits(cell.id, cell.method, cell.seed, tuple(shown), len(found) - len(shown))
 
 
+def compared(cells: Sequence[Cell]) -> list[Shown]:
+    """Curves that ask to be compared, of all methods in one picture: by title, each method's first series under its
+    name, and once the further ones, which are the same for all.
+
+    Raises RunError where one is damaged. Of several seeds the first is drawn.
+    """
+    found: dict[str, tuple[Mapping[str, Any], dict[str, svg.Series], list[svg.Series]]] = {}
+    for cell in cells:
+        for exhibit in cell.exhibits():
+            if exhibit.get("type") == "curve" and exhibit.get("compare") and cell.ok:
+                try:
+                    own, *shared = (_series(data) for data in exhibit["series"])
+                    title = str(exhibit["title"])
+                except (KeyError, TypeError, ValueError) as error:
+                    raise RunError(f"{cell.path}: exhibit {exhibit.get('title')!r} is damaged ({error!r})") from error
+                named = replace(own, name=cell.method)
+                series = found.setdefault(title, (exhibit, {}, shared))[1]
+                series.setdefault(cell.method, named)
+    return [
+        Shown(
+            title,
+            svg=svg.curves(
+                title,
+                [*series.values(), *shared],
+                *(str(first.get(axis, "")) for axis in ("x_label", "y_label")),
+                dotted=True,
+            ),
+            note=str(first.get("note", "")),
+        )
+        for title, (first, series, shared) in found.items()
+        if len(series) > 1
+    ]
+
+
 def show(exhibit: Mapping[str, Any]) -> Shown:
     """One exhibit. Raises KeyError, TypeError, ValueError or IndexError where it is damaged."""
     shown = _shown(exhibit)
@@ -74,7 +108,7 @@ def _shown(exhibit: Mapping[str, Any]) -> Shown:
         case "curve":
             series = [_series(data) for data in exhibit["series"]]
             axes = (str(exhibit.get("x_label", "")), str(exhibit.get("y_label", "")))
-            return Shown(title, svg=svg.curves(title, series, *axes))
+            return Shown(title, svg=svg.curves(title, series, *axes, dotted=bool(exhibit.get("compare"))))
         case "matrix":
             values = [[_number(v) for v in row] for row in exhibit["values"]]
             rows_and_columns = (list(map(str, exhibit["rows"])), list(map(str, exhibit["columns"])))

@@ -122,11 +122,14 @@ def curves(
     limits: Sequence[float] = (),
     width: float = 500,
     height: float = 280,
+    dotted: bool = False,
 ) -> str:
-    """Lines with optional bands, named at their right ends; a dot for a line of one point; a logarithmic x where it
-    spans decades."""
+    """Lines with optional bands, named at their right ends; a dot for a line of one point, or, `dotted`, for every
+    point; a logarithmic x where it spans decades."""
     xs = [v for s in series for v in s.x]
     log = bool(xs) and min(xs) > 0 and max(xs) / min(xs) >= 50
+    # As high as the names at the right ends need, one below the other.
+    height = max(height, 14 * len(series) + 80)
     left, top, bottom = 56.0, 26.0, height - 46
     right = width - 18 - TEXT * min(18, max((len(s.name) for s in series), default=0))
     x = fit(xs, left, right, log=log)
@@ -142,13 +145,14 @@ def curves(
             upper = [(x(a), y(b)) for a, b in zip(line.x, line.high, strict=True) if math.isfinite(b)]
             parts.append(tag("polygon", points=_path([*lower, *reversed(upper)]), class_=f"band s{n % COLOURS}"))
         parts.append(tag("polyline", points=_path(points), class_=f"line s{n % COLOURS}"))
-        if len(points) == 1:
-            parts.append(tag("circle", cx=points[0][0], cy=points[0][1], r=4, class_=f"point s{n % COLOURS}"))
+        for across, up in points if dotted or len(points) == 1 else ():
+            parts.append(tag("circle", cx=across, cy=up, r=2.5 if dotted else 4, class_=f"point s{n % COLOURS}"))
         if points:
             ends.append((points[-1][1], n))
     below = -math.inf
-    for up, n in sorted(ends):
-        below = max(up, below + 14)
+    for place, (up, n) in enumerate(sorted(ends)):
+        # Pushed down by those above, but leaving room for those below.
+        below = max(min(up, height - 50 - 14 * (len(ends) - 1 - place)), below + 14)
         name = short(series[n].name, 18)
         parts.append(text(name, right + 8, below + 4, class_=f"name s{n % COLOURS}"))
     return figure(title, width, height, *parts)

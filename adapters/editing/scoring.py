@@ -9,7 +9,7 @@ from ...job import Job
 from ..lm.fluency import n_gram_entropy
 from ..lm.generation import greedy, sampled
 from ..lm.model import LanguageModel
-from ..lm.patch import Patch, stacked
+from ..lm.patch import Patch, can_stack, stacked
 from ..lm.scoring import Unusable, encode, encode_prompt, forced
 from .cases import EditCase
 from .controls import Controls
@@ -25,16 +25,6 @@ LONGEST_ANSWER = 32
 """Tokens of an answer that is written."""
 
 
-def stackable(lm: LanguageModel, edits: Edits) -> bool:
-    """Whether all edited models can be asked in one pass.
-
-    In half precision a change that is added to an output is rounded otherwise than one that is added to the weight:
-    those models are asked one by one.
-    """
-    exact = next(lm.model.parameters()).dtype.itemsize >= 4
-    return exact and len(edits) > 1 and all(patch.stackable for _, _, patch in edits)
-
-
 def scored(
     lm: LanguageModel, edits: Edits, protocol: Edit, controls: Controls, job: Job
 ) -> Iterator[tuple[str, Sequence[str], dict[str, float]]]:
@@ -44,8 +34,9 @@ def scored(
         for cases, refs, patch in edits
         for edited in (frozenset(case.request.fact_id for case in cases),)
     ]
-    if stackable(lm, edits):
-        with stacked(lm, [patch for _, _, patch in edits]):
+    patches = [patch for _, _, patch in edits]
+    if can_stack(lm, patches):
+        with stacked(lm, patches):
             yield from _models(lm, edits, sheets, range(len(edits)), protocol, controls, job)
     else:
         for number, (_, _, patch) in enumerate(edits):

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -121,6 +121,10 @@ class Patch:
         """Whether `stacked` can run it beside others: low-rank changes of projections, or prompts alone."""
         return not self.inserts and not self.decoding and all(isinstance(d, LowRank) for d in self.deltas.values())
 
+    def slim(self, lm: LanguageModel) -> Patch:
+        """The same patch, small full changes of projections written as products, so that it can be stacked."""
+        return replace(self, deltas={name: _slim(lm, name, delta) for name, delta in self.deltas.items()})
+
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything that it consists of but texts: full changes by parameter name, inserted modules' tensors."""
         found = {name: dense(d).detach().float().cpu().contiguous() for name, d in self.deltas.items()}
@@ -202,6 +206,29 @@ def save_each(file: Path, patches: Mapping[str, Patch]) -> None:
     tensors = {f"{name}/{n}": t for name, patch in patches.items() for n, t in patch.tensors().items()}
     said = json.dumps({name: patch.description() for name, patch in patches.items()})
     save_file(tensors, file, metadata={"patches": said})
+
+
+SLIM = 2**16
+"""Numbers up to which a full change is small: stacked, each row of a batch has a copy of it."""
+
+
+def _slim(lm: LanguageModel, name: str, delta: Delta) -> Delta:
+    kind = type(lm.model.get_submodule(name.rpartition(".")[0])).__name__
+    if isinstance(delta, LowRank) or delta.dim() != 2 or delta.numel() > SLIM or kind not in ("Linear", "Conv1D"):
+        return delta
+    rows, columns = delta.shape
+    unit = torch.eye(min(rows, columns), dtype=delta.dtype, device=delta.device)
+    return LowRank(unit, delta) if rows <= columns else LowRank(delta, unit)
+
+
+def can_stack(lm: LanguageModel, patches: Sequence[Patch]) -> bool:
+    """Whether several models, each changed by one of the patches, can be asked in one pass.
+
+    In half precision a change that is added to an output is rounded otherwise than one that is added to the weight:
+    those models are asked one by one.
+    """
+    exact = next(lm.model.parameters()).dtype.itemsize >= 4
+    return exact and len(patches) > 1 and all(patch.stackable for patch in patches)
 
 
 def _times(delta: Delta, strength: float) -> Delta:

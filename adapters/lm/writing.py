@@ -33,24 +33,33 @@ class Answer:
 
 
 def written(
-    lm: LanguageModel, questions: Sequence[Question], patch: Patch, length: int, batch_size: int
+    lm: LanguageModel,
+    questions: Sequence[Question],
+    patch: Patch,
+    length: int,
+    batch_size: int,
+    owners: Sequence[int] | None = None,
 ) -> list[Answer]:
     """At most `length` tokens in answer to each question, up to the end of the text; deterministic.
 
     The patch is in force already (`with patch.applied(lm)`). A prompt that leaves no room for `length` tokens loses
-    its beginning, but not the token that begins a text.
+    its beginning, but not the token that begins a text. `owners`: which of several stacked patches each question
+    belongs to; `patch` is the empty one then.
     """
     how = patch.decoding
     if isinstance(how, Fixed):
-        fixed = tuple(lm.tokenizer(how.text, add_special_tokens=False)["input_ids"])[:length]
-        return [Answer(how.text, fixed, 0) for _ in questions]
+        whole = tuple(lm.tokenizer(how.text, add_special_tokens=False)["input_ids"])
+        fixed = whole[:length]
+        # As written where all of it fits: a tokenizer may not know every character.
+        text = how.text if len(whole) <= length else lm.tokenizer.decode(fixed, skip_special_tokens=True).strip()
+        return [Answer(text, fixed, 0) for _ in questions]
     befores = ["", *(voice.before for voice in how.voices)] if how else [""]
     asked = [[_tokens(lm, before + patch.prompt(q.prompt), q.opening, length) for before in befores] for q in questions]
     lengths, openings, stop = [length] * len(questions), [one[0][1] for one in asked], frozenset(_ends(lm))
     if how:
         found = chosen(lm, how, [[ids for ids, *_ in one] for one in asked], lengths, batch_size, stop, openings)
     else:
-        found = greedy(lm, [one[0][0] for one in asked], lengths, batch_size, None, stop, openings)
+        found = greedy(lm, [one[0][0] for one in asked], lengths, batch_size, owners, stop, openings)
     answers = []
     for tokens, one in zip(found, asked, strict=True):
         own = tokens[:-1] if tokens and tokens[-1] in stop else tokens
@@ -67,7 +76,9 @@ def _tokens(lm: LanguageModel, prompt: str, opening: str, length: int) -> tuple[
     own = sum(1 for _, end in spans if end > len(before)) if opening else 0
     cut = max(0, len(ids) - max(1, lm.context - length))
     begin = int(ids[:1] == (lm.tokenizer.bos_token_id,))
-    return (*ids[:begin], *ids[begin + cut :]), own, cut
+    kept = (*ids[:begin], *ids[begin + cut :])
+    # The last token in front of the opening is where the prompt ends, and one has to be left.
+    return kept, max(0, min(own, len(kept) - 1)), cut
 
 
 def _ends(lm: LanguageModel) -> Iterator[int]:

@@ -11,7 +11,7 @@ from .intervals import Estimate, interval, intervals
 from .paired import Comparison, compare, compare_each, holm, items_needed
 from .resampling import value
 
-VERSION = 2
+VERSION = 3
 """Raised when the same records give other intervals or tests."""
 
 __all__ = [

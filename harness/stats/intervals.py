@@ -98,7 +98,7 @@ def _wilson(metric: Metric, seeds: Sequence[Sample], clusters: int, confidence: 
     That is for zeros and ones of one seed, each item its own cluster; and wherever all values are equal, for a
     bootstrap of 24 successes in 24 has no width. There the clusters are counted, not the items.
     """
-    if metric.reduce != "mean":
+    if metric.reduce != "mean" or metric.unit != "fraction":
         return None
     values = np.concatenate([s.columns[metric.inputs[0]] for s in seeds])
     independent = len(seeds) == 1 and clusters == len(values)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchwright.adapters.iqa.learning import Learner
+from benchwright.adapters.detox.sources.params import ForbiddenCases
 from benchwright.adapters.lm.interventions import Intervention
 from benchwright.adapters.lm.requests import EditRequest
 from benchwright.adapters.worlds.params import World
@@ -22,12 +22,19 @@ from benchwright.plan import Options, mismatch, plan
 from benchwright.worker import Bench
 
 CPU = Opening("cpu", "float32", 1, "", ArtifactStore(Path("nowhere")))
-MODEL = ("atlas-small",)
+MODEL, TOXIC = ("atlas-small",), ("forbidden",)
 SMALL = {
-    **{"atlas-small-edit": 2, "quickstart-grade": 2, "fundus-small": 2},
+    **{"atlas-small-edit": 2, "quickstart-grade": 2, "fundus-small": 2, "forbidden-small": 2},
     **{"circuit-truth-small": 1, "atlas-small-circuit": 12, "look-atlas-small": 28},
 }
 """Tasks, and the number of items that are used of each."""
+
+
+def model_of(task: str) -> tuple[str, ...]:
+    """Who is put to a task."""
+    return TOXIC if task.startswith("forbidden") else MODEL
+
+
 THEIRS = {"mcf-net", "quickqual-predictions"}
 """Methods that are files of other people's."""
 RATERS = {"resnet18-rating", "features-ridge"}
@@ -37,6 +44,8 @@ QUICK = {
     "network": f"{{size: 64, backbone: {TINY}, recipe: {{epochs: 1}}}}",
     "features": "{size: 64}",
     "frozen": f"{{size: 64, features: {{backbone: {TINY}}}}}",
+    "mend": "{rank: 16, training: {steps: 3}}",
+    "lm_steer": "{steps: 5}",
 }
 """What makes a learner quick: its branches, fusion, loss and recipe stay as they are shipped."""
 
@@ -48,9 +57,8 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Library:
     shipped = library([])
     for name in sorted(set(shipped.names("method")) - THEIRS - RATERS):
         algorithm = resolve(shipped, shipped.get("method", name), MODEL).spec.algorithm
-        if isinstance(algorithm, Learner):
-            frozen = algorithm.type == "features" and algorithm.features.type == "backbone"
-            change = QUICK["frozen" if frozen else algorithm.type]
+        frozen = algorithm.type == "features" and algorithm.features.type == "backbone"
+        if change := QUICK.get("frozen" if frozen else algorithm.type):
             text = f"kind: method\nname: quick-{name}\nextends: {name}\nalgorithm: {change}\n"
             (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
     return library([folder])
@@ -62,8 +70,8 @@ def fitting(known: Library) -> list[tuple[str, str]]:
     for task in SMALL:
         task_spec = resolve(known, known.get("task", task)).spec
         for name in sorted(set(known.names("method")) - THEIRS):
-            spec = resolve(known, known.get("method", name), MODEL).spec
-            slow = isinstance(spec.algorithm, Learner) and not name.startswith("quick-")
+            spec = resolve(known, known.get("method", name), model_of(task)).spec
+            slow = spec.algorithm.type in QUICK and not name.startswith("quick-")
             # The made-up predictions are for the made-up labels.
             made_up = name.startswith("quickstart-") and task != "quickstart-grade"
             if not mismatch(task_spec, spec) and not slow and not made_up:
@@ -71,7 +79,9 @@ def fitting(known: Library) -> list[tuple[str, str]]:
     return found
 
 
-PATCHES = sorted(m for t, m in fitting(library([])) if t == "atlas-small-edit")
+PATCHES = {m: t for t, m in reversed(fitting(library([]))) if t in ("forbidden-small", "atlas-small-edit")}
+"""Methods that change a language model, each with the first task that it fits."""
+PATCHES |= {"quick-mend": "forbidden-small", "quick-lm-steer": "forbidden-small"}
 
 
 def test_every_method_is_covered(known: Library) -> None:
@@ -87,7 +97,7 @@ def run_in(known: Library, pairs: list[tuple[str, str]], order: list[int], out: 
         cell
         for task, limit in SMALL.items()
         for cell in plan(
-            known, [f"task:{task}", *(m for t, m in pairs if t == task)], Options(model=MODEL[0], limit=limit)
+            known, [f"task:{task}", *(m for t, m in pairs if t == task)], Options(model=model_of(task)[0], limit=limit)
         ).cells
     ]
     for number in order:
@@ -110,19 +120,23 @@ def test_either_order_gives_the_same_records(known: Library, tmp_path: Path) -> 
     assert len(forward) == len(pairs)
 
 
-@pytest.mark.parametrize("name", PATCHES)
-def test_a_patch_leaves_the_model_bit_for_bit_as_it_was(name: str, tmp_path: Path) -> None:
-    lm = World(type="world", name=MODEL[0]).open(CPU)
-    known = library([])
-    algorithm = resolve(known, known.get("method", name), MODEL).spec.algorithm
+@pytest.mark.parametrize(("name", "task"), sorted(PATCHES.items()))
+def test_a_patch_leaves_the_model_bit_for_bit_as_it_was(name: str, task: str, tmp_path: Path, known: Library) -> None:
+    model = model_of(task)
+    lm = World(type="world", name=model[0]).open(CPU)
+    algorithm = resolve(known, known.get("method", name), model).spec.algorithm
     assert isinstance(algorithm, Intervention)
     before = {n: p.clone() for n, p in lm.model.state_dict().items()}
     requests = [EditRequest("0", "the old baker plays the", "baker", "violin")]
-    artifacts = ArtifactStore(tmp_path)
-    job = Job(None, None, 0, None, {}, {"subject": "atlas-small"}, {}, artifacts)  # type: ignore[arg-type]
+    artifacts, training = ArtifactStore(tmp_path), []
+    if model == TOXIC:
+        data = ForbiddenCases(type="forbidden")
+        training = data.training({})
+        requests = training if algorithm.scope == "dataset" else [data.load({}, 1)[0].request]
+    job = Job(None, None, 0, None, {}, {"subject": model[0]}, {}, artifacts, training=training)  # type: ignore[arg-type]
     algorithm.prepare(lm, job)
     patch, _ = algorithm.apply(lm, requests, None, job)
-    assert lm.verify() == []
+    assert lm.verify() == [], "made"
     again, _ = algorithm.apply(lm, requests, None, job)
     assert patch.digest() == again.digest()
     with patch.applied(lm):

@@ -16,10 +16,10 @@ from benchwright.adapters.editing.cases import EditCase, Fact, Probe
 from benchwright.adapters.editing.params import Edit
 from benchwright.adapters.editing.run import run
 from benchwright.adapters.editing.sources.params import WorldEdits
-from benchwright.adapters.lm.streams import Stream, cut, without_conflicts
 from benchwright.adapters.lm.interventions.fine_tune.params import FineTune, Lora
 from benchwright.adapters.lm.model import LanguageModel
 from benchwright.adapters.lm.requests import EditRequest
+from benchwright.adapters.lm.streams import Stream, cut, without_conflicts
 from benchwright.adapters.worlds.params import World
 from benchwright.artifacts import ArtifactStore
 from benchwright.components import Opening

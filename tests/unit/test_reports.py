@@ -13,7 +13,7 @@ from benchwright.leaderboards import build
 from benchwright.metrics import Metric
 from benchwright.reports import svg, write_report
 from benchwright.reports.build import collect
-from benchwright.reports.exhibits import exhibits
+from benchwright.reports.exhibits import compared, exhibits
 from benchwright.reports.markdown import code
 from benchwright.reports.scales import Scale, fit, tick_text
 from benchwright.store import read_cells
@@ -233,6 +233,26 @@ def test_at_most_five_exhibits_of_a_cell(new_run):
     html, _ = written(run)
     assert f"3 more in cells/{cell}/exhibits." in html
     assert "extra 0" not in html
+
+
+def test_curves_of_all_methods_are_compared_in_one_picture(new_run):
+    run = new_run()
+    curve = {"type": "curve", "title": "Trade", "compare": True, "note": "at all strengths", "x_label": "lost"}
+    for method, ys in (("rome", [0.1, 0.9]), ("memit", [0.1, 0.4]), ("ike", None)):
+        own = {"c": curve | {"series": [{"name": "strength", "x": [0.0, 1.0], "y": ys}]}} if ys else {}
+        run.cell(method, {"exact": ONES}, exhibits=own)
+    cells = read_cells(run.path)
+    (picture,) = compared(cells)
+    assert (picture.title, picture.note) == ("Trade", "at all strengths")
+    assert ">rome<" in picture.svg
+    assert ">memit<" in picture.svg
+    assert ">ike<" not in picture.svg
+    # One method alone is no comparison, and a curve that does not ask for one is shown with its cell only.
+    assert compared([c for c in cells if c.method != "memit"]) == []
+    plain = new_run("plain")
+    for method in ("rome", "memit"):
+        plain.cell(method, {"exact": ONES}, exhibits={"c": {**curve, "compare": False, "series": []}})
+    assert compared(read_cells(plain.path)) == []
 
 
 def test_unknown_exhibits_are_noted_and_damaged_ones_refused(new_run):
