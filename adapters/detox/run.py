@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...errors import Skip
 from ...job import Job, Part
-from ..lm.checkpoints import kept, restored
+from ..lm.checkpoints import kept, unfinished
 from ..lm.edited import carried_out, costing
 from ..lm.interventions import Intervention
 from ..lm.model import LanguageModel
@@ -28,9 +28,6 @@ from .judging import judge_of
 from .metrics import GENERALIZED, STRENGTHS, curve_columns, defense
 from .params import Detox
 from .sources.params import DetoxCases
-
-if TYPE_CHECKING:
-    from ..lm.interventions import State
 
 _CURVE = "curve"
 
@@ -209,13 +206,8 @@ def _streams(s: _Session, cases: Sequence[DetoxCase]) -> Iterator[Part]:
 
 
 def _stream(s: _Session, stream: Stream[DetoxCase], suffix: str) -> Iterator[Part]:
-    done, once = 0, s.method.scope != "per_instance"
-    begun: tuple[Patch, State] = Patch(), None
-    parts = {t: f"{stream.name}-{t:06d}" for t in stream.checkpoints}
-    todo = [(t, name) for t, name in parts.items() if not s.job.has(name)]
-    if todo and len(todo) < len(parts):
-        done = max(parts.keys() - dict(todo).keys())
-        begun = restored(s.job.finished[parts[done]])
+    once = s.method.scope != "per_instance"
+    todo, done, begun = unfinished(stream, s.job)
     for t, name in todo:
         part, here = Part(name), stream.cases[:t]
         if t == stream.checkpoints[-1]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...job import Job, Part
-from ..lm.checkpoints import kept, restored
+from ..lm.checkpoints import kept, unfinished
 from ..lm.edited import carried_out, costing
 from ..lm.interventions import Intervention
 from ..lm.model import LanguageModel
@@ -20,9 +20,6 @@ from .controls import Controls
 from .params import Edit
 from .probes import askable, references
 from .scoring import Edits, answers, scored
-
-if TYPE_CHECKING:
-    from ..lm.interventions import State
 
 EXAMPLES = 5
 """Cases of which the report shows the answer before and after."""
@@ -139,13 +136,8 @@ def _streams(s: _Session, cases: Sequence[EditCase], unusable: list[dict[str, An
 
 def _stream(s: _Session, stream: Stream[EditCase], suffix: str, shown: bool) -> Iterator[Part]:
     """Edit one stream and score it at its checkpoints; each is a part that the next one continues from."""
-    p, done = s.protocol, 0
-    begun: tuple[Patch, State] = Patch(), None
-    parts = {t: f"{stream.name}-{t:06d}" for t in stream.checkpoints}
-    todo = [(t, name) for t, name in parts.items() if not s.job.has(name)]
-    if todo and len(todo) < len(parts):
-        done = max(parts.keys() - dict(todo).keys())
-        begun = restored(s.job.finished[parts[done]])
+    p = s.protocol
+    todo, done, begun = unfinished(stream, s.job)
     for t, name in todo:
         part, cases = Part(name), stream.cases[:t]
         if t == stream.checkpoints[-1]:

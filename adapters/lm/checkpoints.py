@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,10 +12,23 @@ import torch
 from .patch import Patch
 
 if TYPE_CHECKING:
+    from ...job import Job
     from .interventions import State
+    from .streams import Stream
 
 _DESCRIPTION, _STATE = "patch", "state:"
 """Names of a patch's texts and of a method's memory among the arrays."""
+
+
+def unfinished(stream: Stream[Any], job: Job) -> tuple[list[tuple[int, str]], int, tuple[Patch, State]]:
+    """Checkpoints of a stream that are still to do, each with the name of its part; how many requests are done; and
+    the patch and memory to go on with."""
+    parts = {t: f"{stream.name}-{t:06d}" for t in stream.checkpoints}
+    todo = [(t, name) for t, name in parts.items() if not job.has(name)]
+    if not todo or len(todo) == len(parts):
+        return todo, 0, (Patch(), None)
+    done = max(parts.keys() - dict(todo).keys())
+    return todo, done, restored(job.finished[parts[done]])
 
 
 def kept(patch: Patch, state: State) -> dict[str, np.ndarray]:
