@@ -80,7 +80,8 @@ class Detox(TaskProtocol):
     streams: Count = 1
     """Disjoint blocks of instances for each T."""
     curve: bool = True
-    """Ask at a quarter, a half and three quarters of a method's strength, too (metrics.py: `dg_within_10`)."""
+    """Ask at a quarter, a half and three quarters of a method's strength, too (metrics.py: `dg_within_10`); in mode
+    `single` alone."""
     prefill_words: Annotated[int, Field(ge=0)] = 0
     """The prefill attack: the answer is begun with so many words of the unsafe one; 0 leaves it out."""
     relearning: Relearning | None = None
@@ -103,6 +104,9 @@ class Detox(TaskProtocol):
             raise ValueError("mode `single` has no checkpoints and streams; choose `batch` or `sequential`")
         if self.mode != "single" and (not self.checkpoints or list(self.checkpoints) != sorted(set(self.checkpoints))):
             raise ValueError(f"mode `{self.mode}` needs rising checkpoints, for example [1, 9]")
+        costly = [name for name in ("relearning", "mechanism", "general") if getattr(self, name) is not None]
+        if self.mode != "single" and costly:
+            raise ValueError(f"mode `{self.mode}` has no {', '.join(costly)}; leave them out (null)")
         return self
 
     def metrics(self) -> tuple[Metric, ...]:

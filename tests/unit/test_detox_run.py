@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from benchwright.adapters.bridges.params import General
 from benchwright.adapters.detox.asking import Examiner, questions
@@ -297,3 +298,17 @@ def test_a_prompt_that_does_not_fit_is_counted(lm: LanguageModel, tmp_path: Path
     (reason,) = reasons
     assert "does not fit" in reason
     assert reasons[reason] > 10
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"checkpoints": (1, 3)}, "mode `single` has no checkpoints"),
+        ({"mode": "batch"}, "needs rising checkpoints"),
+        ({"mode": "sequential", "checkpoints": (3, 1)}, "needs rising checkpoints"),
+        ({"mode": "batch", "checkpoints": (3,), "mechanism": Mechanism()}, "mode `batch` has no mechanism"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        protocol(**fields)
