@@ -298,7 +298,8 @@ def test_single_inputs_without_answers_are_asked_of_the_untouched_model(
 ) -> None:
     data = all_inputs(tmp_path / "all.json")
     spec = Classifier(type="classifier", folder="judge", id="ours")
-    asked = protocol(judge=spec, prefill_words=8, mechanism=INSIDE, relearning=ATTACK, **mode)
+    costly = {} if mode else {"mechanism": INSIDE, "relearning": ATTACK}
+    asked = protocol(judge=spec, prefill_words=8, **costly, **mode)
     files = {"data": {"file": tmp_path / "all.json"}, "protocol": {"judge.folder": write_classifier(tmp_path / "j")}}
     job = replace(job_of(lm, tmp_path / "artifacts", DINM, asked, data), files=files)
     parts = list(run(asked, job))

@@ -37,7 +37,7 @@ def test_controls_always_run(folder: Path) -> None:
 def test_a_method_joins_the_blocks_that_it_fits(folder: Path) -> None:
     mine = method(folder, "mine", "extends: ft-m\n")
     found = [c for c in cells("quickstart", mine) if c.method.name == "mine"]
-    assert [c.task.name for c in found] == ["atlas-edit", "atlas-lifelong"]
+    assert [c.task.name for c in found] == ["atlas-edit", "atlas-lifelong", "forbidden"]
     # A method alone is run beside its rivals in the quickstart.
     assert {c.id for c in cells(mine)} == {c.id for c in cells("quickstart", mine)}
 
