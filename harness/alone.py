@@ -124,6 +124,14 @@ def job_of_task(
     return job, of_task, of_method
 
 
+def check_writable(option: str, file: Path | None) -> None:
+    """Say before the work, not after it, that a file which an option names cannot be written. Raises UsageError."""
+    if file is not None and not file.absolute().parent.is_dir():
+        raise UsageError(f"{option} {file}: there is no folder {file.parent}")
+    if file is not None and file.is_dir():
+        raise UsageError(f"{option} {file}: is a folder; name a file in it")
+
+
 def write_page(file: Path, title: str, lead: str, exhibits: Sequence[Mapping[str, Any]]) -> None:
     """Write exhibits as one HTML file that opens without a network. Raises UsageError when it cannot be written."""
     # Imported by name at run time: the engine does not depend on how results are shown.

@@ -52,11 +52,13 @@ def circuit(
         raise UsageError("--data is where a task's files are; it belongs to --task")
     if top_k is not None and threshold is not None:
         raise UsageError("--top-k and --threshold are two ways to cut the circuit; choose one")
+
+    from ...alone import Wanted, check_writable, write_page
+
     for option, file in (("--save", save), ("--dot", dot), ("--html", html)):
-        _writable(option, file)
+        check_writable(option, file)
     file, examples = _pairs(pairs) if pairs is not None else (None, None)
 
-    from ...alone import Wanted, write_page
     from .found import Asked, find_circuit
     from .written import dot_text, lead, page_exhibits, scores_json, warnings
 
@@ -86,13 +88,6 @@ def circuit(
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"circuit": circuit}
-
-
-def _writable(option: str, file: Path | None) -> None:
-    if file is not None and not file.absolute().parent.is_dir():
-        raise UsageError(f"{option} {file}: there is no folder {file.parent}")
-    if file is not None and file.is_dir():
-        raise UsageError(f"{option} {file}: is a folder; name a file in it")
 
 
 def _pairs(text: str) -> tuple[Path, str | None]:

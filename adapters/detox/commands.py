@@ -47,14 +47,15 @@ def detox(
         raise UsageError("--save-delta keeps what was changed for single instances; it belongs to --requests")
     if html is not None and task is None:
         raise UsageError("--html shows a task; it belongs to --task")
+
+    from ...alone import Wanted, check_writable
+
     for option, file in (("--save-delta", save_delta), ("--html", html)):
-        _writable(option, file)
+        check_writable(option, file)
     if requests is not None and not requests.is_file():
         raise UsageError(
             f"--requests {requests}: {'is a folder; name a file in it' if requests.exists() else 'no such file'}"
         )
-
-    from ...alone import Wanted
 
     begun = time.process_time()
     folder = Path(data) if data is not None and Path(data).is_dir() else None
@@ -89,13 +90,6 @@ def detox(
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"detox": detox}
-
-
-def _writable(option: str, file: Path | None) -> None:
-    if file is not None and not file.absolute().parent.is_dir():
-        raise UsageError(f"{option} {file}: there is no folder {file.parent}")
-    if file is not None and file.is_dir():
-        raise UsageError(f"{option} {file}: is a folder; name a file in it")
 
 
 def _keep(file: Path, carried: Carried) -> None:

@@ -44,10 +44,10 @@ def edit(
     _one_of("--conflicts", conflicts, CONFLICTS)
     if batch_size != 1 and mode != "sequential":
         raise UsageError("--batch-size belongs to --mode sequential; `batch` carries out all requests together")
-    if save_delta is not None and not save_delta.absolute().parent.is_dir():
-        raise UsageError(f"--save-delta {save_delta}: there is no folder {save_delta.parent}")
-    if save_delta is not None and save_delta.is_dir():
-        raise UsageError(f"--save-delta {save_delta}: is a folder; name a file in it")
+
+    from ...alone import Wanted, check_writable
+
+    check_writable("--save-delta", save_delta)
     if save_model is not None and save_model.exists() and (not save_model.is_dir() or any(save_model.iterdir())):
         raise UsageError(f"--save-model {save_model}: exists and is not an empty folder; choose another one")
     if save_model is not None and mode == "single":
@@ -57,7 +57,6 @@ def edit(
     if not requests.exists():
         raise UsageError(f"--requests {requests}: no such file")
 
-    from ...alone import Wanted
     from .carry import carry_out
 
     begun = time.process_time()

@@ -82,6 +82,12 @@ def encode(lm: LanguageModel, prompt: str, target: str) -> Row:
     return Row(ids, start)
 
 
+def encode_ended(lm: LanguageModel, prompt: str, answer: str) -> Row:
+    """As `encode`, with the token that ends a text after the answer where the tokenizer has one."""
+    row, end = encode(lm, prompt, answer), lm.tokenizer.eos_token_id
+    return row if end is None else row.with_target((*row.target, end))
+
+
 def encode_prompt(lm: LanguageModel, prompt: str) -> tuple[int, ...]:
     """Tokens of a prompt alone. Raises Unusable when there are none, or more than fit."""
     ids, _ = tokenised(lm, as_asked(lm, prompt))

@@ -12,7 +12,7 @@ from ...forward import recorded
 from ...model import LanguageModel
 from ...patch import Patch
 from ...requests import EditRequest
-from ...scoring import Row, batches, encode
+from ...scoring import Row, batches, encode_ended
 from ...steering import Mapped
 from .directions import drawn
 
@@ -26,12 +26,11 @@ _START = 0.01
 
 def mapped(spec: LmSteer, lm: LanguageModel, requests: Sequence[EditRequest], job: Job) -> Patch:
     """See `LmSteer`. The body of the model does not move, so its hidden states are computed once."""
-    pairs, end = drawn(spec, lm, requests, job), lm.tokenizer.eos_token_id
+    pairs = drawn(spec, lm, requests, job)
     name, projection = final_norm(lm.model)[0], head(lm.model)[1]
     sides = []
     for value, answers in ((1.0, [r.target_new for r in pairs]), (-1.0, [r.target_true or "" for r in pairs])):
-        rows = [encode(lm, r.prompt, answer) for r, answer in zip(pairs, answers, strict=True)]
-        rows = rows if end is None else [row.with_target((*row.target, end)) for row in rows]
+        rows = [encode_ended(lm, r.prompt, answer) for r, answer in zip(pairs, answers, strict=True)]
         sides += [(value, *seen) for seen in _seen(lm, rows, name, spec.forward_batch)]
     width = sides[0][1].shape[-1]
     start = job.rng("lm-steer").normal(0.0, _START, (2, width, spec.rank))

@@ -18,7 +18,7 @@ from ...patch import Patch
 from ...prompts import Around
 from ...requests import EditRequest
 from ...routing import Detector, Switched
-from ...scoring import encode, encode_prompt
+from ...scoring import encode_ended, encode_prompt
 from ..dinm.tuning import rowwise
 from ..steer.directions import hidden_means
 
@@ -87,11 +87,10 @@ def _trained(spec: ToxEdit, lm: LanguageModel, requests: Sequence[EditRequest], 
     change = torch.zeros(1, *weight.shape, dtype=torch.float32, device=lm.device, requires_grad=True)
     stored = change.transpose(1, 2) if projection.transposed else change
     optimizer, draws = torch.optim.Adam([change], lr=spec.lr), job.rng("tox-edit-batches")
-    end, size = lm.tokenizer.eos_token_id, min(spec.batch_size, len(requests))
+    size = min(spec.batch_size, len(requests))
     for _ in range(spec.steps):
         chosen = [requests[i] for i in sorted(draws.choice(len(requests), size, replace=False).tolist())]
-        rows = [encode(lm, r.prompt, r.target_new) for r in chosen]
-        rows = rows if end is None else [row.with_target((*row.target, end)) for row in rows]
+        rows = [encode_ended(lm, r.prompt, r.target_new) for r in chosen]
         optimizer.zero_grad()
         with rowwise(projection, [stored], torch.zeros(size, dtype=torch.long, device=lm.device)):
             Targets(lm, rows, layer).nll().mean().backward()

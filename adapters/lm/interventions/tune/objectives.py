@@ -13,7 +13,7 @@ from ...architecture import block, blocks
 from ...forward import listening, logits_at, padded
 from ...model import LanguageModel
 from ...requests import EditRequest
-from ...scoring import Row, Unusable, batches, encode
+from ...scoring import Row, Unusable, batches, encode_ended
 
 if TYPE_CHECKING:
     from .moving import Moving
@@ -37,9 +37,7 @@ class Batch:
             pairs = [pair for r in self.requests for pair in r.keep[:1]]
         else:
             pairs = [(r.prompt, r.target_new if answers == "safe" else r.target_true or "") for r in self.requests]
-        end = self.lm.tokenizer.eos_token_id
-        rows = [encode(self.lm, prompt, answer) for prompt, answer in pairs]
-        return rows if end is None else [row.with_target((*row.target, end)) for row in rows]
+        return [encode_ended(self.lm, prompt, answer) for prompt, answer in pairs]
 
     def parts(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
         """The rows in forward passes."""
