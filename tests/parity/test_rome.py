@@ -57,8 +57,9 @@ COVARIANCE = {"file": "cov_gpt2.safetensors"}
     ("name", "solve", "gate"),
     [
         ("rome_mom2off", {"type": "rank_one"}, 1e-5),
-        ("rome_mom2on", {"type": "rank_one", "covariance": COVARIANCE}, 1e-3),
-        # The peer's inverse in float32 is off by as much: the covariance's condition number is 5e6.
+        # The covariance's condition number is 5e6: an inverse in float32, the peer's or ours, is off by about 1e-2,
+        # and by how much exactly depends on the build of LAPACK. In float64 only the peer's error is left.
+        ("rome_mom2on", {"type": "rank_one", "covariance": COVARIANCE}, 5e-2),
         ("rome_mom2on", {"type": "rank_one", "covariance": COVARIANCE, "precision": "float64"}, 1e-2),
         ("rrome_mom2off", {"type": "rank_one", "key": "mean"}, 1e-5),
     ],
