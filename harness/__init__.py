@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .adapters.instruct.api import run_pipeline
     from .api import Run, open_run, run, validate
     from .errors import BenchwrightError, SpecError
 
@@ -22,12 +23,13 @@ _PUBLIC = {
     "run": ".api",
     "open_run": ".api",
     "validate": ".api",
+    "run_pipeline": ".adapters.instruct.api",
     "Run": ".api",
     "BenchwrightError": ".errors",
     "SpecError": ".errors",
 }
 
-__all__ = ["BenchwrightError", "Run", "SpecError", "open_run", "run", "validate"]
+__all__ = ["BenchwrightError", "Run", "SpecError", "open_run", "run", "run_pipeline", "validate"]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,14 +11,14 @@ from typing import Any
 from .artifacts import ArtifactStore, artifact_root, cache_home
 from .components import Named, Opening, Resource
 from .digests import FileDigests
-from .errors import UsageError
+from .errors import UsageError, unknown
 from .job import Job, by_block, fingerprint
-from .kinds import TaskSpec
+from .kinds import MethodSpec, TaskSpec
 from .loading.library import within_reach
 from .loading.models import model_spec
 from .loading.resolve import Resolved, data_files, data_root, identity, resolve
 from .named import NamedSpec, named_by, names_of, weights_of
-from .plan import mismatch
+from .plan import mismatch, own_models
 from .store import write_atomically
 from .targets import find
 
@@ -60,23 +60,73 @@ def job_for(wanted: Wanted, task: TaskSpec, files: Mapping[str, Mapping[str, Pat
     if wanted.data is not None and not wanted.data.is_dir():
         raise UsageError(f"--data {wanted.data}: no such folder")
     own = data_files(method, wanted.data, "")
-    weights = weights_of(model, named, digests.of)
+    subject, state = _opened(model, named, wanted.threads, digests)
     digests.save()
-    threads, spec = wanted.threads, model.spec
-    artifacts = ArtifactStore(artifact_root())
-    opening = Opening(spec.device, spec.dtype, threads, weights, artifacts, {f: _named(n) for f, n in named.items()})
-    subject: Resource = spec.source.open(opening)
     job = Job(
         task=task,
         method=method.spec,
         seed=wanted.seed,
         limit=None,
         models={role: subject},
-        fingerprints={role: fingerprint(weights, identity(spec.source), spec.dtype, spec.device, threads)},
+        fingerprints={role: state},
         files={**files, **by_block({"method": own})},
-        artifacts=artifacts,
+        artifacts=ArtifactStore(artifact_root()),
     )
     return job, model, method
+
+
+def _opened(
+    model: Resolved, named: Mapping[str, NamedSpec], threads: int, digests: FileDigests
+) -> tuple[Resource, str]:
+    """The opened model, and the fingerprint of its state. Raises ModelError."""
+    spec, weights = model.spec, weights_of(model, named, digests.of)
+    inner = {field: _named(n) for field, n in named.items()}
+    opening = Opening(spec.device, spec.dtype, threads, weights, ArtifactStore(artifact_root()), inner)
+    state = fingerprint(weights, identity(spec.source), spec.dtype, spec.device, threads)
+    return spec.source.open(opening), state
+
+
+@dataclass(frozen=True)
+class OpenedMethod:
+    """A method without a task, with the models that it brings along."""
+
+    spec: MethodSpec
+    models: Mapping[str, Resource]
+    fingerprints: Mapping[str, str]
+    """State of each model, by role."""
+    files: Mapping[str, Path]
+    """Its data files, by field."""
+
+    def close(self) -> None:
+        """Close the models."""
+        for model in self.models.values():
+            model.close()
+
+
+def method_alone(
+    name: str,
+    *,
+    models: Mapping[str, str],
+    device: str | None = None,
+    specs: Sequence[Path] = (),
+    data: Path | None = None,
+    threads: int = 1,
+) -> OpenedMethod:
+    """Open a method by name or file. `models`: names by role, before those of its spec; `device`: for all of them.
+
+    Raises SpecError, UsageError, DataError, ModelError.
+    """
+    library = within_reach(specs)
+    method = resolve(library, find(library, name, ("method",)))
+    own = own_models(library, method, models, device)
+    if extra := sorted(set(models) - own.keys()):
+        raise UsageError(f"{unknown('role', extra[0], own)}, of the models of method {method.name!r}")
+    files = by_block({"method": data_files(method, data, "")}).get("algorithm", {})
+    digests = FileDigests.load(cache_home())
+    opened = {role: _opened(m, named_by(library, m, digests.of), threads, digests) for role, m in own.items()}
+    digests.save()
+    resources, states = ({role: found[i] for role, found in opened.items()} for i in (0, 1))
+    return OpenedMethod(method.spec, resources, states, files)  # type: ignore[arg-type]
 
 
 def task_of(

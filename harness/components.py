@@ -195,12 +195,26 @@ class TaskProtocol(Component):
         raise NotImplementedError
 
 
+@dataclass(frozen=True)
+class OwnModel:
+    """A model that an algorithm brings along, beside those of the task."""
+
+    name: str | None
+    """Name of a model spec; None where the method leaves it open."""
+    opens: frozenset[str]
+    """What it may be (`Source.opens`)."""
+
+
 class Algorithm(Component):
     """What a method does. Its further methods depend on what it yields; each adapter package documents them."""
 
     group: ClassVar[str] = "algorithm"
     consumes: ClassVar[frozenset[str]] = frozenset()
     yields: ClassVar[str] = ""
+
+    def own_models(self) -> Mapping[str, OwnModel]:
+        """Models of its own by role: opened with those of the task, under their role in `Job.models`."""
+        return {}
 
 
 GROUPS: Mapping[str, type[Component]] = {c.group: c for c in (Source, Data, TaskProtocol, Algorithm)}

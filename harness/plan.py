@@ -149,6 +149,23 @@ def plan(library: Library, targets: Sequence[str], options: Options) -> Plan:
     )
 
 
+def own_models(library: Library, method: Resolved, asked: Mapping[str, str], device: str | None) -> dict[str, Resolved]:
+    """The models that a method brings along, by role; `asked`: names that go before those of its spec.
+
+    Raises UsageError for one that is not named, or is of the wrong kind.
+    """
+    found = {}
+    for role, own in method.spec.algorithm.own_models().items():
+        name = asked.get(role, own.name)
+        if name is None:
+            raise UsageError(f"method {method.name!r} needs a model for its role {role!r}; name one in its `models`")
+        found[role] = model_spec(library, name, device)
+        if (opens := found[role].spec.source.opens) not in own.opens:
+            kinds = " or ".join(sorted(own.opens))
+            raise UsageError(f"method {method.name!r} needs a {kinds} for its role {role!r}; {name} is a {opens}")
+    return found
+
+
 def mismatch(task: TaskSpec, method: Any) -> str:
     """Why a method cannot be run on a task, or an empty string."""
     algorithm, protocol = method.algorithm, task.protocol
@@ -182,10 +199,8 @@ class _Planner:
             root = data_root(task, self.options.data)
             # Files first: a missing data set is the commonest trouble, and the cheapest to tell.
             task_files = data_files(task, root, task.spec.data_help)
-            named = {role: named_by(self.library, m, self.digests.of) for role, m in models.items()}
-            weights = {role: weights_of(m, named[role], self.digests.of) for role, m in models.items()}
-            opened = _Models(models, named, weights)
-            names = next((names_of(m, named[role]) for role, m in models.items()), ())
+            opened = self.opened(models)
+            names = next((names_of(m, opened.named[role]) for role, m in models.items()), ())
             wanted = dict.fromkeys([*task.spec.controls, *block.methods, *joining])
             if not block.methods and not joining:
                 raise UsageError(f"task {name!r} needs at least one method beside its controls; name it as well")
@@ -196,8 +211,16 @@ class _Planner:
                         continue
                     raise UsageError(f"method {method_name!r} cannot be run on task {name!r}: {problem}")
                 files = {"task": task_files, "method": data_files(method, root, task.spec.data_help)}
+                own = own_models(self.library, method, {}, self.options.device)
+                with_own = self.opened({**models, **own}) if own else opened
                 for seed in self.options.seeds or suite.seeds:
-                    yield self.cell(task, method, opened, files, seed, self.options.limit or block.limit, suite.threads)
+                    yield self.cell(
+                        task, method, with_own, files, seed, self.options.limit or block.limit, suite.threads
+                    )
+
+    def opened(self, models: Mapping[str, Resolved]) -> _Models:
+        named = {role: named_by(self.library, m, self.digests.of) for role, m in models.items()}
+        return _Models(models, named, {role: weights_of(m, named[role], self.digests.of) for role, m in models.items()})
 
     def models(self, task: Resolved, block: Block) -> dict[str, Resolved]:
         roles = task.spec.protocol.roles

@@ -35,6 +35,7 @@ class Registry:
     """Building blocks by group and type, and the plug-ins that could not be read."""
 
     components: dict[str, dict[str, type[Component]]] = field(default_factory=lambda: {g: {} for g in GROUPS})
+    """Of the four groups that specs name, and of those that only other building blocks name (stages of a pipeline)."""
     broken: dict[str, str] = field(default_factory=dict)
     """Distribution name to the reason."""
 
@@ -44,7 +45,7 @@ class Registry:
         if len(names) != 1:
             raise BenchwrightError(f"{component.__module__}.{component.__name__}: `type` must be a Literal of one name")
         (name,) = names
-        known = self.components[component.group].setdefault(name, component)
+        known = self.components.setdefault(component.group, {}).setdefault(name, component)
         if known is not component:
             raise BenchwrightError(
                 f"{component.group} type {name!r} is defined twice: {known.__module__} and {component.__module__}"
@@ -63,15 +64,31 @@ class Registry:
     def _narrowed(self, kind: str) -> type[Spec]:
         fields: dict[str, Any] = {}
         for name, group in component_fields(kind).items():
-            classes = tuple(self.components[group].values())
-            union: Any = reduce(or_, classes)
-            if len(classes) > 1:
-                union = Annotated[union, Field(discriminator="type")]
             original = KINDS[kind].model_fields[name]
-            fields[name] = (union, Field(description=original.description))
+            fields[name] = (self._any_of(group), Field(description=original.description))
         if not fields:
             return KINDS[kind]
         return create_model(KINDS[kind].__name__, __base__=KINDS[kind], __doc__=KINDS[kind].__doc__, **fields)
+
+    def _any_of(self, group: str) -> Any:
+        """The union of the discovered building blocks of a group, told apart by their `type`."""
+        classes = tuple(self._filled(c) for c in self.components[group].values())
+        union: Any = reduce(or_, classes)
+        return Annotated[union, Field(discriminator="type")] if len(classes) > 1 else union
+
+    def _filled(self, component: type[Component]) -> type[Component]:
+        """The class, where fields that hold a list of building blocks take the discovered ones."""
+        fields: dict[str, Any] = {}
+        for name, info in component.model_fields.items():
+            inner = next(iter(get_args(info.annotation)), None)
+            if inspect.isclass(inner) and issubclass(inner, Component) and inner.model_fields["type"].annotation is str:
+                fields[name] = (tuple[self._any_of(inner.group), ...], info)  # type: ignore[misc]
+        if not fields:
+            return component
+        filled: type[Component] = create_model(
+            component.__name__, __base__=component, __module__=component.__module__, __doc__=component.__doc__, **fields
+        )
+        return filled
 
 
 def discover(package: ModuleType) -> Iterator[type[Component]]:

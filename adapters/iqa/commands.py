@@ -202,6 +202,6 @@ def _number(value: float | None) -> str:
 
 def _bar(title: str) -> Any:
     """A progress bar on standard error, as a context that gives `progress(done, total)`."""
-    from .progress import bar
+    from ..progress import bar
 
     return bar(title)

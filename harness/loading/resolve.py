@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from ..components import DATA_FILE, DATA_FOLDER, NOT_IDENTITY, SPEC_NAMES, FieldMark, marked
 from ..errors import DataError, Problem, SpecError, closest, unknown
-from ..kinds import AnySpec, ModelSpec, ReferenceSpec, SuiteSpec, TaskSpec
+from ..kinds import AnySpec, MethodSpec, ModelSpec, ReferenceSpec, SuiteSpec, TaskSpec
 from ..registry import registry
 from . import references
 from .library import SHIPPED, Entry, Library
@@ -121,9 +121,12 @@ def _cross_checks(resolved: Resolved, library: Library) -> Iterator[Problem]:
         for kind, mark in SPEC_NAMES.items():
             for field in marked(type(spec.source), mark):
                 name = getattr(spec.source, field)
-                # A model may also be a folder, a file, or an id of the hub.
-                if kind != "model" or not ("/" in name or Path(name).exists()):
+                if kind != "model" or not _elsewhere(name):
                     yield from _names(resolved, library, kind, ("source", field), (name,))
+    elif isinstance(spec, MethodSpec):
+        for role, own in spec.algorithm.own_models().items():
+            if own.name is not None and not _elsewhere(own.name):
+                yield from _names(resolved, library, "model", ("algorithm", "models", role), (own.name,))
     elif isinstance(spec, ReferenceSpec):
         yield from _names(resolved, library, "task", ("task",), (spec.task,))
         if ("task", spec.task) in library.entries:
@@ -137,6 +140,11 @@ def _cross_checks(resolved: Resolved, library: Library) -> Iterator[Problem]:
             yield from _names(resolved, library, "method", ("blocks", i, "methods"), block.methods)
             for role, model in block.models.items():
                 yield from _names(resolved, library, "model", ("blocks", i, "models", role), (model,))
+
+
+def _elsewhere(model: str) -> bool:
+    """Whether a model's name is a folder, a file, or an id of the hub."""
+    return "/" in model or Path(model).exists()
 
 
 def _names(resolved: Resolved, library: Library, kind: str, path: Path_, names: Sequence[str]) -> Iterator[Problem]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..metrics import Array, Columns, register_reducer
+from ..metrics import Array, Columns, mean, register_reducer, single
 
 
 @register_reducer("harmonic_mean_of_means")
@@ -17,4 +17,27 @@ def harmonic_mean_of_means(columns: Columns, weights: Array) -> Array:
     with np.errstate(divide="ignore", invalid="ignore"):
         means = weights @ values / weights.sum(axis=1, keepdims=True)
         result: Array = len(columns) / (1 / means).sum(axis=1)
+    return result
+
+
+@register_reducer("ratio_of_sums")
+def ratio_of_sums(columns: Columns, weights: Array) -> Array:
+    """The weighted sum of the first column over that of the second one; NaN where that is 0."""
+    above, below = (weights @ values for values in columns.values())
+    return np.divide(above, below, out=np.full_like(below, np.nan), where=below > 0)
+
+
+@register_reducer("exp_of_mean")
+def exp_of_mean(columns: Columns, weights: Array) -> Array:
+    """exp of the weighted mean of one column: of mean negative log-likelihoods, the geometric mean of perplexities."""
+    return np.exp(mean(columns, weights))
+
+
+@register_reducer("entropy")
+def entropy(columns: Columns, weights: Array) -> Array:
+    """Entropy in nats of the categories that one column holds as numbers, each item counting with its weight."""
+    _, category = np.unique(single(columns), return_inverse=True)
+    shares = weights @ np.eye(category.max() + 1)[category]
+    shares = shares / shares.sum(axis=1, keepdims=True)
+    result: Array = -(shares * np.log(np.where(shares > 0, shares, 1))).sum(axis=1)
     return result

@@ -40,6 +40,13 @@ def binary_auc(score: Array, positive: np.ndarray, weights: Array) -> Array:
     return np.where(pairs > 0, area / np.where(pairs > 0, pairs, 1), np.nan)
 
 
+@register_reducer("auc")
+def auc(columns: Columns, weights: Array) -> Array:
+    """Area under the ROC curve of the second column, a score, for the first one, which is 0 or 1."""
+    positive, score = columns.values()
+    return binary_auc(score, positive == 1, weights)
+
+
 @register_reducer("auc_ovr")
 def auc_ovr(columns: Columns, weights: Array, *, normalise: bool, of: int | None = None) -> Array:
     """One-vs-rest AUC: of one class, or the mean over classes (Hand & Till 2001 discuss the alternatives)."""

@@ -1,0 +1,1 @@
+"""Instruction data: pipelines that generate, select and rewrite rows, and protocols that score them against a truth."""

@@ -1,0 +1,141 @@
+"""What a set of rows is like. Each function gives a column of values, one for each row, None where it has none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from rapidfuzz.distance import Indel
+from rapidfuzz.process import cdist
+
+from ..lexical import mtld
+from ..rows import Row
+from ..similar.contamination import Overlaps
+from ..texts import unicode_words
+
+Values = Sequence[float | None]
+BLOCK = 512
+"""Rows that are compared with all others at once."""
+FUNCTION_WORDS = frozenset(
+    [
+        "a",
+        "about",
+        "an",
+        "and",
+        "any",
+        "are",
+        "as",
+        "at",
+        "be",
+        "by",
+        "can",
+        "could",
+        "did",
+        "do",
+        "does",
+        "following",
+        "for",
+        "from",
+        "given",
+        "how",
+        "i",
+        "if",
+        "in",
+        "into",
+        "is",
+        "it",
+        "its",
+        "me",
+        "my",
+        "of",
+        "on",
+        "or",
+        "our",
+        "please",
+        "should",
+        "so",
+        "some",
+        "than",
+        "that",
+        "the",
+        "then",
+        "these",
+        "this",
+        "those",
+        "to",
+        "we",
+        "what",
+        "when",
+        "where",
+        "which",
+        "who",
+        "why",
+        "will",
+        "with",
+        "would",
+        "you",
+        "your",
+    ]
+)
+"""Words that tell nothing of a task; left out of openings."""
+
+
+def qualities(rows: Sequence[Row], evaluation: Sequence[Row], alike: float, overlap: int) -> dict[str, Values]:
+    """All columns that need no model."""
+    instructions = [unicode_words(row.instruction) for row in rows]
+    outputs = [unicode_words(row.output) for row in rows]
+    nearest = nearest_rouge(instructions)
+    found: dict[str, Values] = {
+        "nearest_rouge": nearest,
+        "near_duplicates": [float(value > alike) for value in nearest],
+        "mtld": [mtld(words) for words in outputs],
+        "opening": openings(instructions),
+        "valid": [float(bool(a and b)) for a, b in zip(instructions, outputs, strict=True)],
+        "instruction_words": [float(len(words)) for words in instructions],
+        "output_words": [float(len(words)) for words in outputs],
+    }
+    for n in (1, 2, 3):
+        found[f"new_{n}"], found[f"all_{n}"] = grams(list(zip(instructions, outputs, strict=True)), n)
+    if evaluation:
+        index = Overlaps(evaluation, overlap)
+        found["contaminated"] = [float(index.shared(row) is not None) for row in rows]
+    return found
+
+
+def nearest_rouge(texts: Sequence[Sequence[str]]) -> list[float]:
+    """For each text the highest ROUGE-L F with another one: 2 LCS / (m + n); 0 for the only one, or without words."""
+    codes: dict[str, int] = {}
+    coded: Any = [[codes.setdefault(word, len(codes)) for word in words] for words in texts]
+    found: list[float] = []
+    for start in range(0, len(coded), BLOCK):
+        block = coded[start : start + BLOCK]
+        # Two empty texts are equal to rapidfuzz, but have no subsequence in common.
+        alike = cdist(block, coded, scorer=Indel.normalized_similarity, workers=1)
+        alike[np.arange(len(block)), start + np.arange(len(block))] = 0.0
+        alike[[not words for words in block], :] = 0.0
+        found += alike.max(axis=1, initial=0.0).tolist()
+    return found
+
+
+def openings(instructions: Sequence[Sequence[str]]) -> list[float]:
+    """A number for the first two content words of each instruction; equal openings have equal numbers."""
+    numbers: dict[tuple[str, ...], int] = {}
+    found = []
+    for words in instructions:
+        content = tuple([word for word in words if word not in FUNCTION_WORDS][:2])
+        found.append(float(numbers.setdefault(content, len(numbers))))
+    return found
+
+
+def grams(rows: Sequence[tuple[Sequence[str], Sequence[str]]], n: int) -> tuple[list[float], list[float]]:
+    """For each row how many n-grams no row before it has, and how many it has; n-grams do not cross from the
+    instruction into the answer. The sum of the first over that of the second is distinct-n."""
+    seen: set[tuple[str, ...]] = set()
+    new, all_ = [], []
+    for texts in rows:
+        own = [tuple(words[i : i + n]) for words in texts for i in range(len(words) - n + 1)]
+        new.append(float(len(set(own) - seen)))
+        all_.append(float(len(own)))
+        seen.update(own)
+    return new, all_
