@@ -45,9 +45,15 @@ class PlannedCell:
     task: Resolved
     method: Resolved
     models: Mapping[str, Resolved]
+    """Those of the task, which a table is of."""
+    own: Mapping[str, Resolved]
+    """Those that the method brings along: part of what it is."""
     named: Mapping[str, Mapping[str, NamedSpec]]
     """What the source of each model names."""
+    weights: Mapping[str, str]
+    """Fingerprint of the weights of each model."""
     fingerprints: Mapping[str, str]
+    """Digest of the state of each model."""
     files: Mapping[str, Mapping[str, Path]]
     seed: int
     limit: int | None
@@ -79,7 +85,7 @@ class PlannedCell:
     @property
     def group(self) -> str:
         """Cells of one group use the same models, opened once; without a model, the same task."""
-        return digest([*self.fingerprints.values()] if self.models else [self.task.name])
+        return digest([*self.fingerprints.values()] or [self.task.name])
 
     @property
     def label(self) -> str:
@@ -94,11 +100,11 @@ class PlannedCell:
             "id": self.id,
             "task": resolved_json(self.task.spec),
             "method": resolved_json(self.method.spec),
-            "models": {role: resolved_json(m.spec) for role, m in self.models.items()},
+            "models": {role: resolved_json(m.spec) for role, m in {**self.models, **self.own}.items()},
             "fingerprints": dict(self.fingerprints),
             "files": {kind: {k: str(v) for k, v in files.items()} for kind, files in self.files.items()},
             "named": {role: {f: n.to_json() for f, n in named.items()} for role, named in self.named.items()},
-            "weights": {role: self.identity["models"][role]["weights"] for role in self.models},
+            "weights": dict(self.weights),
             "seed": self.seed,
             "limit": self.limit,
             "threads": self.threads,
@@ -138,7 +144,7 @@ def plan(library: Library, targets: Sequence[str], options: Options) -> Plan:
     for name in set(asked["method"]) - {c.method.name for c in cells.values()}:
         raise UsageError(f"method {name!r} fits no task of what was named; see `benchwright show {name} --resolved`")
     # Groups as they come, those without a model first: what a worker has imported for a model stays in its memory.
-    groups = list(dict.fromkeys((bool(c.models), c.group) for c in cells.values()))
+    groups = list(dict.fromkeys((bool(c.fingerprints), c.group) for c in cells.values()))
     order = {group: i for i, (_, group) in enumerate(sorted(groups, key=lambda g: g[0]))}
     references = {r: resolve(library, library.get("reference", r)) for s in suites for r in s.references}
     return Plan(
@@ -211,11 +217,10 @@ class _Planner:
                         continue
                     raise UsageError(f"method {method_name!r} cannot be run on task {name!r}: {problem}")
                 files = {"task": task_files, "method": data_files(method, root, task.spec.data_help)}
-                own = own_models(self.library, method, {}, self.options.device)
-                with_own = self.opened({**models, **own}) if own else opened
+                own = self.opened(own_models(self.library, method, {}, self.options.device))
                 for seed in self.options.seeds or suite.seeds:
                     yield self.cell(
-                        task, method, with_own, files, seed, self.options.limit or block.limit, suite.threads
+                        task, method, opened, own, files, seed, self.options.limit or block.limit, suite.threads
                     )
 
     def opened(self, models: Mapping[str, Resolved]) -> _Models:
@@ -248,23 +253,30 @@ class _Planner:
         task: Resolved,
         method: Resolved,
         opened: _Models,
+        own: _Models,
         files: Mapping[str, Mapping[str, Path]],
         seed: int,
         limit: int | None,
         threads: int,
     ) -> PlannedCell:
-        models, weights = opened.specs, opened.weights
+        models = opened.specs
+        every, weights = {**models, **own.specs}, {**opened.weights, **own.weights}
         # Without a model, the method itself may compute on a device.
-        device = next((str(m.spec.device) for m in models.values()), self.options.device or "cpu")
-        devices = {role: str(m.spec.device).partition(":")[0] for role, m in models.items()}
-        if not models and not device.startswith("cpu"):
+        device = next((str(m.spec.device) for m in every.values()), self.options.device or "cpu")
+        classes = {role: str(m.spec.device).partition(":")[0] for role, m in every.items()}
+        devices = {role: classes[role] for role in models}
+        if not every and not device.startswith("cpu"):
             devices = {"method": device.partition(":")[0]}
         data = {kind: {k: self.digests.of(f) for k, f in fs.items()} for kind, fs in files.items()}
+        described = {role: {**identity(m.spec), "weights": weights[role]} for role, m in every.items()}
+        brought = {
+            role: {**described[role], "dtype": m.spec.dtype, "device": classes[role]} for role, m in own.specs.items()
+        }
         who: dict[str, Any] = {
             "format": FORMAT,
             "task": identity(task.spec),
-            "method": identity(method.spec),
-            "models": {role: {**identity(m.spec), "weights": weights[role]} for role, m in models.items()},
+            "method": {**identity(method.spec), **({"models": brought} if brought else {})},
+            "models": {role: described[role] for role in models},
             "data": data,
             "versions": {"metrics": {m.id: m.version for m in task.spec.protocol.metrics()}},
             "seed": seed,
@@ -274,10 +286,13 @@ class _Planner:
             "threads": threads,
         }
         states = {
-            role: fingerprint(weights[role], identity(m.spec.source), m.spec.dtype, devices[role], threads)
-            for role, m in models.items()
+            role: fingerprint(weights[role], identity(m.spec.source), m.spec.dtype, classes[role], threads)
+            for role, m in every.items()
         }
-        return PlannedCell(task, method, models, opened.named, states, files, seed, limit, threads, device, who)
+        named = {**opened.named, **own.named}
+        return PlannedCell(
+            task, method, models, own.specs, named, weights, states, files, seed, limit, threads, device, who
+        )
 
 
 def explain(cells: Sequence[PlannedCell], existing: Sequence[Cell], retry_failed: bool = False) -> dict[str, str]:

@@ -193,7 +193,7 @@ class Runner:
             "comparable": cell.comparable,
             "specs": {
                 **{kind: resolved_json(r.spec) for kind, r in specs.items()},
-                "models": {role: resolved_json(m.spec) for role, m in cell.models.items()},
+                "models": {role: resolved_json(m.spec) for role, m in {**cell.models, **cell.own}.items()},
             },
             "sources": {kind: r.source for kind, r in specs.items()},
             "metrics": ordered_metrics(cell),

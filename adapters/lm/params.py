@@ -11,6 +11,7 @@ from pydantic import Field
 
 from ...canonical import digest
 from ...components import NOT_IDENTITY, MethodName, ModelName, Opening, Source, TaskName
+from ...loading.resolve import builtin
 from .folder import check_folder
 
 if TYPE_CHECKING:
@@ -59,17 +60,21 @@ class Local(Pretrained):
 
     type: Literal["local"]
     path: Annotated[str, NOT_IDENTITY]
-    """The folder."""
+    """The folder; `builtin:NAME` for one that is shipped."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return builtin(self.path) or Path(self.path)
 
     def fingerprint(self, digest_of: Callable[[Path], str]) -> str:
         """Digest of the names and contents of the files that define the model."""
-        folder = Path(self.path)
-        check_folder(folder, self.allow_pickle)
-        return folder_fingerprint(folder, digest_of)
+        check_folder(self.folder, self.allow_pickle)
+        return folder_fingerprint(self.folder, digest_of)
 
     def open(self, opening: Opening) -> LanguageModel:
         """See loading.py."""
-        return self.open_from(self.path, opening)
+        return self.open_from(self.folder, opening)
 
 
 class Hub(Pretrained):

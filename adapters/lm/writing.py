@@ -55,7 +55,7 @@ def written(
         return [Answer(text, fixed, 0) for _ in questions]
     befores = ["", *(voice.before for voice in how.voices)] if how else [""]
     asked = [[_tokens(lm, before + patch.prompt(q.prompt), q.opening, length) for before in befores] for q in questions]
-    lengths, openings, stop = [length] * len(questions), [one[0][1] for one in asked], frozenset(_ends(lm))
+    lengths, openings, stop = [length] * len(questions), [one[0][1] for one in asked], frozenset(ends(lm))
     if how:
         found = chosen(lm, how, [[ids for ids, *_ in one] for one in asked], lengths, batch_size, stop, openings)
     else:
@@ -81,7 +81,7 @@ def _tokens(lm: LanguageModel, prompt: str, opening: str, length: int) -> tuple[
     return kept, max(0, min(own, len(kept) - 1)), cut
 
 
-def _ends(lm: LanguageModel) -> Iterator[int]:
+def ends(lm: LanguageModel) -> Iterator[int]:
     """Tokens that end a text."""
     if lm.tokenizer.eos_token_id is not None:
         yield lm.tokenizer.eos_token_id

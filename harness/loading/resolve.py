@@ -227,9 +227,12 @@ def data_root(task: Resolved, override: str | None) -> Path | None:
     root = task.spec.data_root
     if root is None:
         return None
-    if root.startswith(BUILTIN_DATA):
-        return SHIPPED / "data" / root.removeprefix(BUILTIN_DATA)
-    return Path(task.tree.mark(("data_root",)).file).parent / root
+    return builtin(root) or Path(task.tree.mark(("data_root",)).file).parent / root
+
+
+def builtin(name: str) -> Path | None:
+    """Where `builtin:NAME` is, a file or folder that is shipped; None for any other name."""
+    return SHIPPED / "data" / name.removeprefix(BUILTIN_DATA) if name.startswith(BUILTIN_DATA) else None
 
 
 def _placed(name: str) -> bool:
@@ -251,8 +254,8 @@ def data_files(resolved: Resolved, root: Path | None, remedy: str) -> Mapping[st
             file = Path(name)
         elif name.startswith("./"):
             file = Path(mark.file).parent / name
-        elif name.startswith(BUILTIN_DATA):
-            file = SHIPPED / "data" / name.removeprefix(BUILTIN_DATA)
+        elif shipped := builtin(name):
+            file = shipped
         elif root is None:
             beside = f" (a file beside the spec is written ./{name})"
             what = "folder" if path in folders else "file"

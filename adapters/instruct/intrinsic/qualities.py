@@ -11,7 +11,7 @@ from rapidfuzz.process import cdist
 
 from ..lexical import mtld
 from ..rows import Row
-from ..similar.contamination import Overlaps
+from ..similar.contamination import Grams
 from ..texts import unicode_words
 
 Values = Sequence[float | None]
@@ -98,8 +98,12 @@ def qualities(rows: Sequence[Row], evaluation: Sequence[Row], alike: float, over
     for n in (1, 2, 3):
         found[f"new_{n}"], found[f"all_{n}"] = grams(list(zip(instructions, outputs, strict=True)), n)
     if evaluation:
-        index = Overlaps(evaluation, overlap)
-        found["contaminated"] = [float(index.shared(row) is not None) for row in rows]
+        items = [[unicode_words(text) for text in (item.instruction, item.input, item.output)] for item in evaluation]
+        known = Grams(items, overlap)
+        texts = zip(rows, instructions, outputs, strict=True)
+        found["contaminated"] = [
+            float(known.shared((asked, unicode_words(row.input), said)) is not None) for row, asked, said in texts
+        ]
     return found
 
 

@@ -1,0 +1,95 @@
+"""What all that ask a model share: chunks of rows, a second chance for a reply that says nothing, and what is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Protocol, TypeVar
+
+from ....errors import DataError
+from ...chat.requests import Reply, Request
+from ..prompts.template import Filled
+from ..rows import Rejected, Row
+
+CHUNK = 64
+"""Rows that are asked about together: requests of one chunk may run at the same time, and memory stays flat."""
+NO_REPLY = "no reply"
+UNPARSABLE = "unparsable reply"
+CUT = "cut off"
+
+Value = TypeVar("Value")
+
+
+class Asks(Protocol):
+    """The part of `chat.asking.Asking` that is used."""
+
+    def ask(self, requests: Sequence[Request]) -> list[Reply]:
+        """Replies in the order of the requests."""
+        ...
+
+
+def chunks(rows: Iterable[Row], size: int = CHUNK) -> Iterator[list[Row]]:
+    """The rows in lists of at most `size`, read no further than they are needed."""
+    rows = iter(rows)
+    while chunk := list(islice(rows, size)):
+        yield chunk
+
+
+def plain(filled: Filled) -> tuple[tuple[str, str], ...]:
+    """Messages of a template that asks once."""
+    return tuple((role, text or "") for role, text in filled)
+
+
+def texts_of(row: Row, history: bool = False) -> Mapping[str, str]:
+    """What a row fills in. Unless the template has a place for the `history`, what was said earlier in a conversation
+    stands in front of the question, a turn a line."""
+    earlier = "" if history else "".join(f"{turn.text}\n" for turn in row.earlier)
+    return {
+        "instruction": earlier + row.instruction,
+        "input": row.input,
+        "prompt": earlier + row.prompt,
+        "output": row.output,
+    }
+
+
+def asked(
+    asking: Asks, requests: Sequence[Request], parse: Callable[[Reply], Value | None], hint: str
+) -> list[tuple[Reply, Value | None]]:
+    """Each request's reply and what `parse` finds in it. Where it finds nothing, the model is told so (`hint`) and
+    asked once more; without a reply there is nothing to find."""
+    found = [(reply, None if reply.error else parse(reply)) for reply in asking.ask(requests)]
+    broken = [i for i, (reply, value) in enumerate(found) if value is None and not reply.error]
+    again = [
+        replace(requests[i], messages=(*requests[i].messages, ("assistant", found[i][0].text), ("user", hint)))
+        for i in broken
+    ]
+    for i, reply in zip(broken, asking.ask(again) if again else [], strict=True):
+        found[i] = (reply, None if reply.error else parse(reply))
+    return found
+
+
+def unanswered(row: Row, reply: Reply) -> Rejected:
+    """A row for which there was no usable reply: asked again by a later run if there was none at all."""
+    if reply.error:
+        return Rejected(row, NO_REPLY, failed=True)
+    return Rejected(row, CUT if reply.finish_reason == "length" else UNPARSABLE)
+
+
+def shortfall(stage: str, made: int, wanted: int) -> Iterator[Rejected]:
+    """States, where fewer rows were made than asked for, how many are missing: one outcome, its value the number."""
+    if made < wanted:
+        told = Row(f"{stage}-shortfall", f"(made {made} of {wanted} rows)")
+        yield Rejected(told, "fewer rows than asked for", float(wanted - made))
+
+
+def text_of(row: Row, column: str) -> str:
+    """The text of a row under a name: one of its own, or a field of its record. Raises DataError for none."""
+    if column in ("instruction", "input", "prompt", "output"):
+        return str(getattr(row, column))
+    record = row.record or {}
+    value = record.get(column)
+    if not isinstance(value, str):
+        have = ", ".join(["instruction", "input", "prompt", "output", *record])
+        raise DataError(f"row {row.id}: {column}: expected a text; set `column` to one of the row's fields: {have}")
+    return value
