@@ -77,7 +77,7 @@ def run(
     if format is not None:
         shape(format)
     opened = method_alone(pipeline, models=_roles(model or ()), device=device, specs=specs or (), threads=threads)
-    account = Account()
+    account, found = Account(), records(source)
     try:
         with (
             Written(out, aside, journals, anew=force) as written,
@@ -85,7 +85,7 @@ def run(
         ):
             process(
                 opened,
-                records(source),
+                found,
                 source,
                 keep=written.keep,
                 turn_away=written.turn_away,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..metrics import Array, Columns, mean, register_reducer, single
+from ..metrics import Array, Columns, mean, register_reducer
 
 
 @register_reducer("harmonic_mean_of_means")
@@ -31,13 +31,3 @@ def ratio_of_sums(columns: Columns, weights: Array) -> Array:
 def exp_of_mean(columns: Columns, weights: Array) -> Array:
     """exp of the weighted mean of one column: of mean negative log-likelihoods, the geometric mean of perplexities."""
     return np.exp(mean(columns, weights))
-
-
-@register_reducer("entropy")
-def entropy(columns: Columns, weights: Array) -> Array:
-    """Entropy in nats of the categories that one column holds as numbers, each item counting with its weight."""
-    _, category = np.unique(single(columns), return_inverse=True)
-    shares = weights @ np.eye(category.max() + 1)[category]
-    shares = shares / shares.sum(axis=1, keepdims=True)
-    result: Array = -(shares * np.log(np.where(shares > 0, shares, 1))).sum(axis=1)
-    return result

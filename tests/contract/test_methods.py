@@ -26,6 +26,7 @@ MODEL, TOXIC = ("atlas-small",), ("forbidden",)
 SMALL = {
     **{"atlas-small-edit": 2, "quickstart-grade": 2, "fundus-small": 2, "quick-forbidden": 2},
     **{"circuit-truth-small": 1, "atlas-small-circuit": 12, "look-atlas-small": 28},
+    **{"quick-planted": 700, "generator-truth": 12},
 }
 """Tasks, and the number of items that are used of each."""
 
@@ -50,11 +51,16 @@ QUICK = {
 """What makes a learner quick: its branches, fusion, loss and recipe stay as they are shipped."""
 
 
-QUICK_TASK = """
+QUICK_TASKS = """
 kind: task
 name: quick-forbidden
 extends: forbidden-small
 protocol: {new_tokens: 12, costly_cases: 1, relearning: {steps: 1, batch_size: 2}, mechanism: {directions: 2}}
+---
+kind: task
+name: quick-planted
+extends: planted-defects
+protocol: {clean: 60, each: 1, budget: 30}
 """
 
 
@@ -62,7 +68,8 @@ protocol: {new_tokens: 12, costly_cases: 1, relearning: {steps: 1, batch_size: 2
 def known(tmp_path_factory: pytest.TempPathFactory) -> Library:
     """The shipped specs, and a quick child of every learner and of a task with costly parts."""
     folder = tmp_path_factory.mktemp("quick")
-    (folder / "task.yaml").write_text(QUICK_TASK, encoding="utf-8")
+    for number, text in enumerate(QUICK_TASKS.split("---")):
+        (folder / f"task-{number}.yaml").write_text(text, encoding="utf-8")
     shipped = library([])
     for name in sorted(set(shipped.names("method")) - THEIRS - RATERS):
         algorithm = resolve(shipped, shipped.get("method", name), MODEL).spec.algorithm

@@ -64,6 +64,8 @@ class Writer:
         self._file.close()
         self._raw.close()
         if kind is not None:
+            if not self._lines.stat().st_size:
+                self._lines.unlink()
             return
         if self.path.name.endswith((".jsonl", ".jsonl.gz")):
             self._lines.replace(self.path)

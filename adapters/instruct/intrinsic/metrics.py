@@ -50,11 +50,10 @@ def _of_a_set() -> Iterator[Metric]:
         "opening_entropy",
         "entropy of openings",
         "higher",
-        "entropy, in nats, of the first two content words of the instructions. Takes the place of the verb-noun pairs "
-        "of Self-Instruct (arXiv 2212.10560, figure 2), for which a parser would be needed",
+        "entropy, in nats, of the first two content words of the instructions: the mean over the rows of −ln of the "
+        "share of rows that open alike. Takes the place of the verb-noun pairs of Self-Instruct (arXiv 2212.10560, "
+        "figure 2), for which a parser would be needed",
         "Benchwright, docs/instruct.md",
-        columns=("opening",),
-        reduce="entropy",
         unit="nats",
     )
     yield Metric("valid", "valid", "higher", "share of rows with an instruction and an answer that say something", "")
@@ -116,8 +115,10 @@ def _likelihoods() -> Iterator[Metric]:
         "ifd_perplexity_ratio",
         "IFD (perplexity ratio)",
         "none",
-        "mean over the rows of the perplexity of the answer given the prompt over its perplexity alone",
+        "geometric mean over the rows of the perplexity of the answer given the prompt over its perplexity alone",
         "Li et al. 2024, Superfiltering, arXiv 2402.00530",
+        columns=("log_ifd_perplexity_ratio",),
+        reduce="exp_of_mean",
         unit="score",
     )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from math import log
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rapidfuzz.distance import Indel
@@ -13,6 +15,9 @@ from ..lexical import mtld
 from ..rows import Row
 from ..similar.contamination import Grams
 from ..texts import unicode_words
+
+if TYPE_CHECKING:
+    from ...lm.model import LanguageModel
 
 Values = Sequence[float | None]
 BLOCK = 512
@@ -90,7 +95,7 @@ def qualities(rows: Sequence[Row], evaluation: Sequence[Row], alike: float, over
         "nearest_rouge": nearest,
         "near_duplicates": [float(value > alike) for value in nearest],
         "mtld": [mtld(words) for words in outputs],
-        "opening": openings(instructions),
+        "opening_entropy": opening_surprises(instructions),
         "valid": [float(bool(a and b)) for a, b in zip(instructions, outputs, strict=True)],
         "instruction_words": [float(len(words)) for words in instructions],
         "output_words": [float(len(words)) for words in outputs],
@@ -122,14 +127,12 @@ def nearest_rouge(texts: Sequence[Sequence[str]]) -> list[float]:
     return found
 
 
-def openings(instructions: Sequence[Sequence[str]]) -> list[float]:
-    """A number for the first two content words of each instruction; equal openings have equal numbers."""
-    numbers: dict[tuple[str, ...], int] = {}
-    found = []
-    for words in instructions:
-        content = tuple([word for word in words if word not in FUNCTION_WORDS][:2])
-        found.append(float(numbers.setdefault(content, len(numbers))))
-    return found
+def opening_surprises(instructions: Sequence[Sequence[str]]) -> list[float]:
+    """For each instruction −ln of the share of all that begin with its first two content words; their mean is the
+    entropy of openings, in nats."""
+    found = [tuple([word for word in words if word not in FUNCTION_WORDS][:2]) for words in instructions]
+    counts = Counter(found)
+    return [log(len(found) / counts[opening]) for opening in found]
 
 
 def grams(rows: Sequence[tuple[Sequence[str], Sequence[str]]], n: int) -> tuple[list[float], list[float]]:
@@ -143,3 +146,17 @@ def grams(rows: Sequence[tuple[Sequence[str], Sequence[str]]], n: int) -> tuple[
         all_.append(float(len(own)))
         seen.update(own)
     return new, all_
+
+
+def likelihoods(rows: Sequence[Row], lm: LanguageModel) -> dict[str, Values]:
+    """Columns that a language model tells: mean loss of the answer alone in nats, and IFD as two papers define it, with
+    the prompts of the stages of the same names. Raises ModelError."""
+    from ..methods.likelihood import IfdCherry, IfdSuperfiltering, Perplexity
+
+    perplexities = Perplexity(type="perplexity").values(lm, rows)
+    ratios = IfdSuperfiltering(type="ifd-superfiltering").values(lm, rows)
+    return {
+        "nll_output": [None if value is None else log(value) for value in perplexities],
+        "ifd_loss_ratio": IfdCherry(type="ifd-cherry").values(lm, rows),
+        "log_ifd_perplexity_ratio": [log(value) if value else None for value in ratios],
+    }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from ....components import Resource
 from ....job import Job, Part
 from ..contents import Instructions
 from ..exhibits import stages
@@ -20,11 +20,12 @@ def look(protocol: IntrinsicQualities, job: Job) -> Iterator[Part]:
     for name, _ in job.chunks([data], 1):
         found = selected(job, data.rows)
         part = Part(name)
+        lm: Any = job.models.get("scorer")
         sets = {"": found.kept, **_rivals(job, data.rows, len(found.kept))}
         for suffix, rows in sets.items():
             columns = qualities(rows, data.evaluation, protocol.alike, protocol.overlap)
             if isinstance(protocol, LikelihoodQualities):
-                columns |= likelihoods(rows, _scorer(job.models))
+                columns |= likelihoods(rows, lm)
             for column, values in columns.items():
                 for row, value in zip(rows, values, strict=True):
                     if value is not None:
@@ -42,7 +43,3 @@ def _rivals(job: Job, given: Sequence[Row], count: int) -> dict[str, list[Row]]:
     order = job.rng("intrinsic.random").permutation(len(given))[:count]
     longest = sorted(given, key=lambda row: -len(row.output.split()))[:count]
     return {".random": [given[i] for i in sorted(order)], ".longest": longest}
-
-
-def _scorer(models: Mapping[str, Resource]) -> Resource:
-    return models["scorer"]
