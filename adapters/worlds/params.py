@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 class World(Source):
-    """A small language model that was trained on a made-up world; see docs/world.md and docs/forbidden.md."""
+    """A small language model that was trained on a made-up world: docs/world.md, docs/forbidden.md, docs/chores.md."""
 
     opens: ClassVar[str] = "language_model"
     type: Literal["world"]
     name: str
     """Which one: `atlas`, or `atlas-small`, which is for tests, know facts; `forbidden`, `forbidden-1`, `forbidden-2`,
-    each of a world of its own, say forbidden words."""
+    each of a world of its own, say forbidden words; `chores` is a student to be taught."""
 
     @field_validator("name")
     @classmethod

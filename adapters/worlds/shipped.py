@@ -11,6 +11,8 @@ from .knowledge.folder import CARD, WORLD
 
 WORLDS = ("knowledge", "forbidden")
 """Folders here whose `shipped` folder holds models; each has the rooms making, tokenizer, training, scoring, folder."""
+STUDENTS = ("chores",)
+"""The same of models that are there to be taught: what they know by then is not scored by itself."""
 
 
 def shipped_names(*worlds: str) -> list[str]:
@@ -41,5 +43,5 @@ def world_of(folder: Path) -> str:
 
 def _folders(*worlds: str) -> dict[str, Path]:
     here = Path(str(files(__package__)))
-    homes = [here / world / "shipped" for world in worlds or WORLDS]
+    homes = [here / world / "shipped" for world in worlds or (*WORLDS, *STUDENTS)]
     return {f.name: f for home in homes if home.is_dir() for f in home.iterdir() if (f / CARD).is_file()}

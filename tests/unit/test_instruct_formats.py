@@ -108,6 +108,12 @@ def test_ids_are_kept_and_unique() -> None:
     rows = placed(*({"id": i, "instruction": "x"} for i in (7, 7, "a")))
     _, found = read(rows)
     assert [row.id for row in found if isinstance(row, Row)] == ["7", "7#2", "a"]
+    _, mixed = read(placed({"instruction": "x"}, {"id": "0", "instruction": "x"}, {"instruction": "x"}))
+    assert [(row.id, row.notes) for row in mixed if isinstance(row, Row)] == [
+        ("0", {}),
+        ("0#2", {"id_was": "0"}),
+        ("2", {}),
+    ]
 
 
 def test_broken_lines_are_set_aside_and_all_others_read(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_a_cell_compares_sets_of_one_size(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("BENCHWRIGHT_CACHE", str(tmp_path / "cache"))
     suite = tmp_path / "small.yaml"
     suite.write_text(
-        "kind: suite\nname: small\nblocks:\n  - tasks: [intrinsic-likelihood]\n    methods: [rouge, random-half]\n"
+        "kind: suite\nname: small\nblocks:\n  - tasks: [intrinsic-likelihood]\n    methods: [rouge, exact-duplicates]\n"
         "    models: {scorer: stories260k}\n    limit: 40\n"
     )
     run = bw.run(str(suite), out=tmp_path / "run")
@@ -77,15 +77,15 @@ def test_a_cell_compares_sets_of_one_size(tmp_path: Path, monkeypatch: pytest.Mo
     for column in ("nll_output", "ifd_loss_ratio", "mtld", "nearest_rouge", "output_words"):
         of = {
             (method, suffix): records[(records.method == method) & (records.metric == column + suffix)].value
-            for method in ("rouge", "random-half")
+            for method in ("rouge", "exact-duplicates")
             for suffix in ("", ".random", ".longest")
         }
         if column == "output_words":
             assert len({len(of["rouge", suffix]) for suffix in ("", ".random", ".longest")}) == 1
         # What keeps every row is equal to both of its rivals in every quality.
         assert (
-            sorted(of["random-half", ""])
-            == sorted(of["random-half", ".random"])
-            == sorted(of["random-half", ".longest"])
+            sorted(of["exact-duplicates", ""])
+            == sorted(of["exact-duplicates", ".random"])
+            == sorted(of["exact-duplicates", ".longest"])
         )
-        assert len(of["random-half", ""]) > 20
+        assert len(of["exact-duplicates", ""]) > 20

@@ -119,6 +119,8 @@ def test_a_random_choice_knows_no_order_and_grows() -> None:
     assert _kept(_through(Random(type="random", n=20), rows, seed=1)) != some
     assert some == [row.id for row in rows if row.id in some]
     assert len(_kept(_through(Random(type="random", n=300), rows))) == 200
+    assert _kept(_through(Random(type="random", share=0.1), rows)) == some
+    assert _kept(_through(Random(type="random", share=0.5), [])) == []
 
 
 def test_every_row_is_as_likely_to_be_drawn() -> None:

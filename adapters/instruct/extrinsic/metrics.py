@@ -32,6 +32,16 @@ def _scores(what: str, title: str) -> Iterator[Metric]:
 
 MICRO = (
     *_scores("share of exact answers", "exact"),
+    *(
+        Metric(
+            f"exact.{unit}.oracle",
+            f"exact of the oracle, {same}",
+            "none",
+            "share of exact answers of the student that learned from rows without faults; the same for all methods",
+            OWN,
+        )
+        for unit, same in UNITS.items()
+    ),
     Metric(
         "gain.by_verb",
         "gain",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,8 @@ class World:
 
 
 def learn(protocol: LearnedChores, job: Job) -> Iterator[Part]:
-    """Run one cell, in one part. The student that learns from random rows is the same for all methods: an artifact."""
+    """Run one cell, in one part. Students that learn from random and from clean rows are the same for all methods:
+    artifacts."""
     world: Chores = job.items().of(job.seed)
     lm: Any = job.models["student"]
     pool = [Row(c.id, c.instruction, c.input, c.output) for c in world.pool]
@@ -46,27 +48,29 @@ def learn(protocol: LearnedChores, job: Job) -> Iterator[Part]:
         with course.student(ids, unit).applied(lm):
             return np.array([float(bool(right)) for right in scored(lm, questions, protocol.forward_batch)])
 
+    rivals = {".random": course.random(), ".oracle": [c.id for c in world.oracle()]}
     for name, _ in job.chunks([world], 1):
         found = selected(job, pool)
         kept = [row.id for row in found.kept]
         part = Part(name, exhibits=stages(found.tally))
         part.items += [{"item": c.id, "verb": c.verb} for c in world.tests]
         for unit in UNITS:
-            key = {
-                "student": job.fingerprints["student"],
-                "pool": digest([list(c.record().values()) for c in (*world.pool, *world.tests)]),
-                "protocol": identity(protocol),
-                "seed": job.seed,
-                "unit": unit,
-            }
-            random = job.artifacts.get(
-                "random-student", key, lambda unit=unit: {"right": answers(course.random(), unit)}
-            )
-            own = answers(kept, unit)
-            for c, right, other in zip(world.tests, own, random["right"], strict=True):
-                part.record(c.id, f"exact.{unit}", float(right))
-                part.record(c.id, f"exact.{unit}.random", float(other))
-                part.record(c.id, f"gain.{unit}", float(right - other))
+            right = {"": answers(kept, unit)}
+            for arm, ids in rivals.items():
+                key = {
+                    "student": job.fingerprints["student"],
+                    "pool": digest([list(c.record().values()) for c in (*world.pool, *world.tests)]),
+                    "rows": digest(ids),
+                    "protocol": identity(protocol),
+                    "seed": job.seed,
+                    "unit": unit,
+                }
+                build = partial(answers, ids, unit)
+                right[arm] = job.artifacts.get("student-answers", key, lambda build=build: {"right": build()})["right"]
+            for i, c in enumerate(world.tests):
+                for arm, of_arm in right.items():
+                    part.record(c.id, f"exact.{unit}{arm}", float(of_arm[i]))
+                part.record(c.id, f"gain.{unit}", float(right[""][i] - right[".random"][i]))
             given = course.given(kept, unit)
             part.facts[f"{unit}_budget"] = course.budget[unit]
             part.facts[f"rows_given_by_{unit}"] = len(given)

@@ -44,19 +44,17 @@ def rows_of(found: Iterable[Found], where: str, format: str | None = None) -> tu
 
 
 def _rows(found: Iterable[Found], name: str) -> Iterator[Row | Rejected]:
-    read, taken, number = shape(name).read, set[str](), 0
+    read, ids = shape(name).read, _Ids()
     for item in found:
         if isinstance(item, Broken):
-            row = Row(_unused(item.place, taken), "", record={"text": item.text})
+            row = Row(item.place, "", record={"text": item.text})
             yield Rejected(row, "broken record", stage=READING).noted(place=item.place, why=item.reason)
             continue
         place, record = item
         own, kept = record.get("id"), record.get(KEPT)
         told: Mapping[str, Any] = kept if isinstance(kept, dict) else {}
-        id_ = str(own) if isinstance(own, str | int) and own != "" else str(told.get("id", number))
-        number += 1
-        clash = id_ in taken
-        id_ = _unused(id_, taken)
+        own = own if isinstance(own, str | int) and own != "" else told.get("id")
+        id_ = ids.unused(None if own is None else str(own))
         try:
             row = Row(id_, **read(record), record=record, scores=dict(told.get("scores") or {}))
         except Unfit as error:
@@ -64,13 +62,26 @@ def _rows(found: Iterable[Found], name: str) -> Iterator[Row | Rejected]:
                 place=place, why=str(error)
             )
             continue
-        yield row.noted(id_was=str(own)) if clash else row
+        yield row.noted(id_was=str(own)) if own is not None and id_ != str(own) else row
 
 
-def _unused(id_: str, taken: set[str]) -> str:
-    """The id, or the id with a number where another row has it; it is then taken."""
-    found, again = id_, 2
-    while found in taken:
-        found, again = f"{id_}#{again}", again + 1
-    taken.add(found)
-    return found
+class _Ids:
+    """Ids that no two rows have. While no record brings one they are numbers, and none has to be remembered."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._taken: set[str] | None = None
+
+    def unused(self, own: str | None) -> str:
+        """The record's own id (with a number behind it, where another row has that), or how many rows came before."""
+        number, self._number = self._number, self._number + 1
+        if self._taken is None:
+            if own is None:
+                return str(number)
+            self._taken = {str(i) for i in range(number)}
+        wanted = found = str(number) if own is None else own
+        again = 2
+        while found in self._taken:
+            found, again = f"{wanted}#{again}", again + 1
+        self._taken.add(found)
+        return found

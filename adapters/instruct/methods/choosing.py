@@ -10,24 +10,23 @@ from pydantic import Field
 from ..rows import Rejected, Row
 from ..stage import Outcome, Stage, Workbench
 from ..texts import Part, part, unicode_words
+from .diversity import Selecting
 
 Count = Annotated[int, Field(ge=1)]
 
 
-class Random(Stage):
+class Random(Selecting):
     """Keeps rows drawn at random: those with the lowest of numbers that are drawn for each row from seed and id.
 
     Whether a row is kept does not depend on the order of the rows, and a smaller choice is part of a larger one. Kept
-    rows stay in their order; `n` rows are held.
+    rows stay in their order; `n` rows are held, or all where a `share` is asked for.
     """
 
     type: Literal["random"]
-    n: Count
-    """How many are kept, or all where there are fewer."""
 
     def run(self, rows: Iterator[Row], bench: Workbench) -> Iterator[Outcome]:
         """See `Stage.run`."""
-        return highest(rows, self.n, lambda row: -float(bench.rng(row.id).random()), "not drawn")
+        return highest(self, rows, lambda row: -float(bench.rng(row.id).random()), "not drawn")
 
 
 class RandomEasyinstruct(Stage):
@@ -51,16 +50,14 @@ class RandomEasyinstruct(Stage):
         yield from (Rejected(held[i], "not drawn") for i in sorted(set(places).difference(drawn)))
 
 
-class Longest(Stage):
+class Longest(Selecting):
     """Keeps the rows with the longest texts, of equal ones the earlier: by output, a baseline that beat selections by
     judges (Zhao et al. 2024, "Long Is More for Alignment", arXiv 2402.04833).
 
-    Kept rows stay in their order; `n` rows are held.
+    Kept rows stay in their order; `n` rows are held, or all where a `share` is asked for.
     """
 
     type: Literal["longest"]
-    n: Count
-    """How many are kept, or all where there are fewer."""
     field: Part = "output"
     """Whose length counts; `prompt` is instruction and input."""
     unit: Literal["words", "characters"] = "words"
@@ -73,15 +70,18 @@ class Longest(Stage):
             text = part(row, self.field)
             return float(len(unicode_words(text) if self.unit == "words" else text))
 
-        return highest(rows, self.n, length, "not among the longest")
+        return highest(self, rows, length, "not among the longest")
 
 
-def highest(rows: Iterator[Row], n: int, value: Callable[[Row], float], reason: str) -> Iterator[Outcome]:
-    """The n rows with the highest values, of equal ones the earlier, in their order; the others rejected at once."""
+def highest(stage: Selecting, rows: Iterator[Row], value: Callable[[Row], float], reason: str) -> Iterator[Outcome]:
+    """The rows with the highest values, as many as the stage keeps, of equal ones the earlier, in their order; the
+    others rejected at once."""
     from heapq import heappush, heappushpop
 
+    every = list(rows) if stage.n is None else ()
+    n = stage.wanted(len(every))
     held: list[tuple[float, int, Row]] = []
-    for number, row in enumerate(rows):
+    for number, row in enumerate(every or rows):
         entry = (value(row), -number, row)
         if len(held) < n:
             heappush(held, entry)

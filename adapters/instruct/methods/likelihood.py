@@ -12,8 +12,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from ....components import NOT_IDENTITY
 from ..rows import Rejected, Row
-from ..stage import Outcome, Stage, Workbench
+from ..stage import Outcome, Workbench
 from .diversity import Limited, ranked
+from .lexical import Bounded
 
 if TYPE_CHECKING:
     from ...lm.model import LanguageModel
@@ -62,7 +63,7 @@ Question = Annotated[str, AfterValidator(_question)]
 """The same, without `{output}`."""
 
 
-class ModelScored(Stage):
+class ModelScored(Bounded):
     """Gives each row a number by a language model, and keeps the rows whose number is inside an interval.
 
     Rows pass through in chunks. What is computed beside a row in a batch changes its number by rounding only.
@@ -71,12 +72,6 @@ class ModelScored(Stage):
     type: str
     model: str = "scorer"
     """Role of the language model."""
-    minimum: float | None = None
-    """Rows below it are turned away."""
-    maximum: float | None = None
-    """Rows above it are turned away."""
-    undefined: Literal["keep", "reject"] = "keep"
-    """What becomes of rows that have no such number; their score is null."""
     batch_size: Annotated[int, Field(ge=1), NOT_IDENTITY] = 8
 
     def roles(self) -> dict[str, str]:
@@ -93,16 +88,7 @@ class ModelScored(Stage):
             values = self.values(bench.models[self.model], chunk)
             bench.progress(len(chunk))
             for row, value in zip(chunk, values, strict=True):
-                yield self._judged(row.scored(**{bench.name: value}), value)
-
-    def _judged(self, row: Row, value: float | None) -> Outcome:
-        if value is None:
-            return row if self.undefined == "keep" else Rejected(row, "has no score")
-        if self.minimum is not None and value < self.minimum:
-            return Rejected(row, "below the minimum", value)
-        if self.maximum is not None and value > self.maximum:
-            return Rejected(row, "above the maximum", value)
-        return row
+                yield self.judged(row, value, bench)
 
 
 class Perplexity(ModelScored):
