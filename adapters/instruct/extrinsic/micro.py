@@ -44,9 +44,9 @@ def learn(protocol: LearnedChores, job: Job) -> Iterator[Part]:
     questions = [(c.prompt, c.output) for c in world.tests]
     course = Course(protocol, lm, pool, job.seed)
 
-    def answers(ids: list[str], unit: Unit) -> np.ndarray:
+    def answers(ids: list[str], unit: Unit) -> dict[str, np.ndarray]:
         with course.student(ids, unit).applied(lm):
-            return np.array([float(bool(right)) for right in scored(lm, questions, protocol.forward_batch)])
+            return {"right": np.array([float(bool(r)) for r in scored(lm, questions, protocol.forward_batch)])}
 
     rivals = {".random": course.random(), ".oracle": [c.id for c in world.oracle()]}
     for name, _ in job.chunks([world], 1):
@@ -55,7 +55,7 @@ def learn(protocol: LearnedChores, job: Job) -> Iterator[Part]:
         part = Part(name, exhibits=stages(found.tally))
         part.items += [{"item": c.id, "verb": c.verb} for c in world.tests]
         for unit in UNITS:
-            right = {"": answers(kept, unit)}
+            right = {"": answers(kept, unit)["right"]}
             for arm, ids in rivals.items():
                 key = {
                     "student": job.fingerprints["student"],
@@ -65,8 +65,7 @@ def learn(protocol: LearnedChores, job: Job) -> Iterator[Part]:
                     "seed": job.seed,
                     "unit": unit,
                 }
-                build = partial(answers, ids, unit)
-                right[arm] = job.artifacts.get("student-answers", key, lambda build=build: {"right": build()})["right"]
+                right[arm] = job.artifacts.get("student-answers", key, partial(answers, ids, unit))["right"]
             for i, c in enumerate(world.tests):
                 for arm, of_arm in right.items():
                     part.record(c.id, f"exact.{unit}{arm}", float(of_arm[i]))

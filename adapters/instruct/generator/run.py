@@ -20,6 +20,7 @@ from ..exhibits import stages
 from ..flow import Tally
 from ..formats.writing import line_of, record_of
 from ..rows import Rejected, Row
+from ..stage import Outcome
 from .params import GeneratorTruth
 
 
@@ -67,9 +68,14 @@ class Made:
         return [key for watched in self.watched.values() for key in watched.keys]
 
     @property
+    def outcomes(self) -> list[Outcome]:
+        """Rows, and what was turned away."""
+        return [*self.rows, *self.rejected]
+
+    @property
     def lines(self) -> list[str]:
         """The rows as they would be written."""
-        return [digest(line_of(record_of(outcome, "alpaca"))) for outcome in (*self.rows, *self.rejected)]
+        return [digest(line_of(record_of(outcome, "alpaca"))) for outcome in self.outcomes]
 
 
 def generate(protocol: GeneratorTruth, job: Job) -> Iterator[Part]:
@@ -106,7 +112,7 @@ def _made(job: Job, seeds: Sequence[Row], folder: Path, most: float = float("inf
     models = dict(job.models)
     for role in pipeline.models:
         if hasattr(models[role], "answer"):
-            made.watched[role] = models[role] = Watched(models[role], most)  # type: ignore[arg-type, assignment]
+            made.watched[role] = models[role] = Watched(models[role], most)  # type: ignore[arg-type]
     by_stage = benches(
         pipeline,
         models,
@@ -127,7 +133,7 @@ def _lists(part: Part, made: Made) -> None:
     found: dict[int, int] = defaultdict(int)
     contains: dict[int, int] = {}
     accepted = 0
-    for outcome in (*made.rows, *made.rejected):
+    for outcome in made.outcomes:
         row = outcome.row if isinstance(outcome, Rejected) else outcome
         if "contains" not in row.notes:
             continue
