@@ -71,6 +71,7 @@ def test_the_python_api(folder: Path) -> None:
 
 
 HEAVY = ("torch", "transformers", "timm", "pandas", "scipy", "lm_eval", "evaluate", "datasets", "sklearn", "cv2", "PIL")
+HEAVY += ("pyarrow", "rapidfuzz", "datasketch", "openai")
 
 
 def loaded(code: str, environment: Mapping[str, str]) -> set[str]:
@@ -98,6 +99,13 @@ def test_light_commands_import_nothing_heavy(environment: Mapping[str, str], fol
     for words in commands:
         assert loaded(f"{start}app({words.split()!r}, standalone_mode=False)", environment) == set(), words
     assert loaded("import benchwright", environment) == set()
+
+
+def test_a_pipeline_without_a_model_imports_none(environment: Mapping[str, str], folder: Path) -> None:
+    (folder / "rows.jsonl").write_text('{"instruction": "Name a bird of the sea.", "output": "A gull."}\n')
+    words = ["instruct", "run", "curate", "--in", str(folder / "rows.jsonl"), "--out", str(folder / "kept.jsonl")]
+    code = f"from benchwright.cli.app import app\napp({words!r}, standalone_mode=False)"
+    assert loaded(code, environment) == {"rapidfuzz"}
 
 
 def test_grading_published_predictions_imports_no_torch(environment: Mapping[str, str], folder: Path) -> None:
