@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .artifacts import ArtifactStore, artifact_root, cache_home
+from .canonical import digest
 from .components import Named, Opening, Resource
 from .digests import FileDigests
 from .errors import UsageError, unknown
@@ -94,8 +95,12 @@ class OpenedMethod:
     models: Mapping[str, Resource]
     fingerprints: Mapping[str, str]
     """State of each model, by role."""
+    names: Mapping[str, str]
+    """Name of each model, by role."""
     files: Mapping[str, Path]
     """Its data files, by field."""
+    identity: str
+    """Digest of all that its work depends on: the spec, its files, the state of its models."""
 
     def close(self) -> None:
         """Close the models."""
@@ -124,9 +129,12 @@ def method_alone(
     files = by_block({"method": data_files(method, data, "")}).get("algorithm", {})
     digests = FileDigests.load(cache_home())
     opened = {role: _opened(m, named_by(library, m, digests.of), threads, digests) for role, m in own.items()}
+    known = {field: digests.of(file) for field, file in files.items()}
     digests.save()
-    resources, states = ({role: found[i] for role, found in opened.items()} for i in (0, 1))
-    return OpenedMethod(method.spec, resources, states, files)  # type: ignore[arg-type]
+    resources = {role: resource for role, (resource, _) in opened.items()}
+    states = {role: state for role, (_, state) in opened.items()}
+    names = {role: m.name for role, m in own.items()}
+    return OpenedMethod(method.spec, resources, states, names, files, digest([identity(method.spec), known, states]))
 
 
 def task_of(

@@ -92,6 +92,12 @@ class Asking:
             self.progress(self.account)
         return [found[request.key] for request in requests]
 
+    def forget(self, requests: Sequence[Request]) -> None:
+        """Let a later run ask for these again: their replies turned out to be of no use."""
+        for request in requests:
+            if self.journal and self.model.paid:
+                self.journal.forget(self.model.fingerprint, request)
+
     def structured(
         self, requests: Sequence[Request], check: Callable[[Any], str] = lambda value: ""
     ) -> list[Structured]:

@@ -1,7 +1,8 @@
 """Every reply that was paid for, kept before anything is done with it: a run that goes on pays for nothing twice.
 
 A file of JSON lines, ASCII only, to which lines are added and nothing else:
-`{"model": …, "key": …, "purpose": …, "reply": {"text": …, "finish_reason": …, "prompt_tokens": …, "cost": …}}`.
+`{"model": …, "key": …, "purpose": …, "reply": {"text": …, "finish_reason": …, "prompt_tokens": …, "cost": …}}`. Where
+`reply` is null, the one before it turned out to be of no use, and a later one counts.
 """
 
 from __future__ import annotations
@@ -47,7 +48,13 @@ class Journal:
 
     def add(self, model: str, request: Request, reply: Reply) -> None:
         """Write a reply, and return when it is on the disk. Raises RunError."""
-        kept = {name: getattr(reply, name) for name in _KEPT}
+        self._append(model, request, {name: getattr(reply, name) for name in _KEPT})
+
+    def forget(self, model: str, request: Request) -> None:
+        """The reply to this request is of no use: it will be asked for again. Raises RunError."""
+        self._append(model, request, None)
+
+    def _append(self, model: str, request: Request, kept: dict[str, Any] | None) -> None:
         entry = {"model": model, "key": request.key, "purpose": request.purpose, "reply": kept}
         line = json.dumps(entry, default=dict).encode() + b"\n"
         try:
@@ -87,24 +94,28 @@ class Journal:
                 # A line without an end is being written, or is all that a killed process could write.
                 if not line.endswith(b"\n"):
                     return
-                model, key = self._checked(line)
+                model, key, useful = self._checked(line)
+                places = self._places.setdefault(model, {})
                 # The first one counts: whoever reads gets the same reply, whatever is added later.
-                self._places.setdefault(model, {}).setdefault(key, self._seen)
+                if useful:
+                    places.setdefault(key, self._seen)
+                else:
+                    places.pop(key, None)
                 self._seen += len(line)
                 self._lines += 1
 
-    def _checked(self, line: bytes) -> tuple[str, bytes]:
+    def _checked(self, line: bytes) -> tuple[str, bytes, bool]:
         try:
             entry: dict[str, Any] = json.loads(line)
-            model, key = entry["model"], bytes.fromhex(entry["key"])
-            sound = isinstance(model, str) and isinstance(entry["reply"]["text"], str)
+            model, key, reply = entry["model"], bytes.fromhex(entry["key"]), entry["reply"]
+            sound = isinstance(model, str) and (reply is None or isinstance(reply["text"], str))
         except (ValueError, LookupError, TypeError):
             sound = False
         if not sound:
             raise DataError(
                 f"{self.file}: line {self._lines + 1}: not a line of a journal; remove it to go on without it"
             )
-        return model, key
+        return model, key, reply is not None
 
 
 def _end_of_lines(stream: BinaryIO | Any) -> int:

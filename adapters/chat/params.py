@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ...canonical import digest
 from ...components import NOT_IDENTITY, Opening, Source, Strict
@@ -22,7 +22,21 @@ if TYPE_CHECKING:
 _ADDRESS = r"^https?://[^@?#\s]+$"
 """No user and no query, where a key could stand: specs are written into every cell."""
 
-EnvironmentVariable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=80)]
+
+def _address(value: str) -> str:
+    # The message never quotes what could be a password or a key.
+    if not re.fullmatch(_ADDRESS, value):
+        raise ValueError("expected http://HOST/… or https://HOST/… without user, password, `?` and `#`")
+    return value
+
+
+def _variable(value: str) -> str:
+    if not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,79}", value):
+        raise ValueError("expected the NAME of an environment variable, in capitals; never the key itself")
+    return value
+
+
+EnvironmentVariable = Annotated[str, AfterValidator(_variable)]
 
 
 class Prices(Strict):
@@ -73,7 +87,7 @@ class OpenAI(Served):
     """Any endpoint that speaks OpenAI's chat completions: OpenAI, vLLM, llama.cpp, Ollama, `transformers serve` …"""
 
     type: Literal["openai"]
-    base_url: Annotated[str | None, Field(pattern=_ADDRESS)] = None
+    base_url: Annotated[str, AfterValidator(_address)] | None = None
     """`http://localhost:8000/v1`; else the environment variable OPENAI_BASE_URL, else OpenAI's own."""
     api_key_env: Annotated[EnvironmentVariable, NOT_IDENTITY] = "OPENAI_API_KEY"
     """Name of the environment variable that holds the key; it may be unset where `base_url` is given."""

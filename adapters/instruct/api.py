@@ -35,6 +35,7 @@ def run_pipeline(
     models: Mapping[str, str] | None = None,
     format: str | None = None,
     seed: int = 0,
+    limit: int | None = None,
     device: str | None = None,
     replies: str | Path | None = None,
     specs: Sequence[Path] = (),
@@ -62,6 +63,7 @@ def run_pipeline(
                 journal=lambda role: folder / f"{role}.jsonl",
                 format=format,
                 seed=seed,
+                limit=limit,
             )
     finally:
         opened.close()

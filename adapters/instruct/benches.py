@@ -33,7 +33,12 @@ def benches(
     are kept; `files`: `{"stages.0.evaluations.0.file": path}`.
     """
     asked = {role for stage in pipeline.stages for role, kind in stage.roles().items() if kind == "chat_model"}
-    asking = {role: Asking(chat_model(models[role], states[role]), Journal(journal(role))) for role in sorted(asked)}
+    asking = {
+        role: Asking(
+            chat_model(models[role], states[role]), Journal(journal(role)), progress=lambda account: progress(0)
+        )
+        for role in sorted(asked)
+    }
     return {
         name: Workbench(
             seed=seed,

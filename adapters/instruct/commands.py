@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...errors import UsageError
+from ...errors import BenchwrightError, UsageError
+from .formats.records import SUFFIXES
 
 if TYPE_CHECKING:
     from .process import Account
@@ -19,6 +20,12 @@ COMMANDS: dict[str, typer.Typer] = {"instruct": app}
 
 NOT_JUDGED = 3
 """Exit code when rows are left that no stage could judge."""
+
+
+class Interrupted(BenchwrightError):
+    """Ctrl-C or a termination signal."""
+
+    exit_code = 130
 
 
 @app.callback()
@@ -52,6 +59,7 @@ def run(
     seed: Annotated[int, typer.Option(min=0, help="Of all random choices.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first rows.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads; more than one may change last digits.")] = 1,
+    data: Annotated[Path | None, typer.Option(help="Folder of the data files that stages name.")] = None,
     specs: Annotated[list[Path] | None, typer.Option(help="Folder of your own specs (default: ./specs).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: what each stage did, and what it cost.")] = False,
 ) -> None:
@@ -64,8 +72,7 @@ def run(
     from .process import Account, process
     from .written import Written
 
-    aside = rejected or _beside(out, "rejected")
-    journals = out.with_name(f"{out.name}.replies")
+    aside, journals = rejected or _beside(out), out.with_name(f"{out.name}.replies")
     if resume and force:
         raise UsageError("--resume goes on with what is there, --force starts anew: choose one")
     if out.absolute() == aside.absolute():
@@ -76,11 +83,13 @@ def run(
         raise UsageError(f"{journals} holds replies of an earlier run: --resume goes on with them, --force starts anew")
     if format is not None:
         shape(format)
-    opened = method_alone(pipeline, models=_roles(model or ()), device=device, specs=specs or (), threads=threads)
-    account, found = Account(), records(source)
+    roles, account = _roles(model or ()), Account()
+    opened = method_alone(pipeline, models=roles, device=device, specs=specs or (), data=data, threads=threads)
     try:
+        found = records(source)
+        same = {"pipeline": opened.identity, "in": source, "format": format, "seed": seed, "limit": limit}
         with (
-            Written(out, aside, journals, anew=force) as written,
+            Written(out, aside, journals, same, anew=force, resume=resume) as written,
             bar("rows", account.line) as progress,
         ):
             process(
@@ -96,6 +105,12 @@ def run(
                 account=account,
                 progress=progress,
             )
+    except KeyboardInterrupt as error:
+        left = [f"{path}.unfinished" for path in (out, aside) if Path(f"{path}.unfinished").exists()]
+        raise Interrupted(
+            f"interrupted; {'what there was by then is in ' + ' and '.join(left) if left else 'nothing was written'}; "
+            "the same command with --resume goes on"
+        ) from error
     finally:
         opened.close()
     if as_json:
@@ -103,14 +118,17 @@ def run(
     else:
         _show(account)
     typer.echo(f"{out}: {account.kept} rows; {aside}: {written.rejected}", err=True)
+    for warning in account.warnings():
+        typer.echo(warning, err=True)
     if account.tally.failed:
-        typer.echo(f"{account.tally.failed} rows were not judged (no reply): the same command with --resume", err=True)
+        typer.echo(f"{account.tally.failed} rows were not judged: the same command with --resume asks again", err=True)
         raise typer.Exit(NOT_JUDGED)
 
 
-def _beside(out: Path, word: str) -> Path:
+def _beside(out: Path) -> Path:
     """`kept.rejected.jsonl` beside `kept.jsonl`; of other formats JSON Lines as well, which any row fits in."""
-    return out.with_name(f"{out.name.partition('.')[0]}.{word}.jsonl")
+    suffix = next((s for s in SUFFIXES if out.name.endswith(s)), "")
+    return out.with_name(f"{out.name.removesuffix(suffix)}.rejected.jsonl")
 
 
 def _roles(said: Sequence[str]) -> dict[str, str]:
@@ -128,15 +146,15 @@ def _show(account: Account) -> None:
     from rich.table import Table
 
     table = Table("stage", "in", "kept", "turned away", "CPU s", title=f"{account.read} records ({account.format})")
-    if account.unreadable:
-        table.add_row("read", str(account.read), str(account.read - account.unreadable), "unreadable", "")
-    for stage in account.tally.stages:
+    for stage in (account.reading, *account.tally.stages) if account.reading.reasons else account.tally.stages:
         reasons = ", ".join(f"{reason} {count}" for reason, count in stage.reasons.most_common())
         table.add_row(stage.name, str(stage.taken), str(stage.kept), reasons, f"{stage.cpu_s:.2f}")
     console = Console()
     console.print(table)
     for role, asked in account.asked.items():
         failed = "".join(f", {count} {kind}" for kind, count in sorted(asked.errors.items()))
-        console.print(f"{role}: {asked.requests} requests, {asked.from_journal} from the journal{failed}")
+        console.print(
+            f"{account.models[role]}: {asked.requests} requests, {asked.from_journal} from the journal{failed}"
+        )
     if account.asked:
         console.print(account.line())

@@ -29,6 +29,8 @@ class StageTally:
     """How many it turned away, by reason."""
     cpu_s: float = 0.0
     """CPU seconds of its own work, in this process."""
+    warnings: list[str] = field(default_factory=list)
+    """What it has to say of its work as a whole."""
 
     def to_json(self) -> dict[str, Any]:
         """As it is printed."""
@@ -107,7 +109,7 @@ def _through(
             counts.taken += 1
             yield row
 
-    outcomes = stage.run(given(), bench)
+    outcomes = stage.run(given(), replace(bench, warn=lambda said: counts.warnings.append(f"{counts.name}: {said}")))
     while True:
         clock.enter(counts)
         outcome = next(outcomes, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -13,8 +14,8 @@ from ...alone import OpenedMethod
 from ...errors import UsageError
 from ..chat.asking import Account as Asked
 from .benches import benches
-from .flow import Tally
-from .formats.reading import rows_of
+from .flow import StageTally, Tally
+from .formats.reading import READING, rows_of
 from .formats.records import Found
 from .methods.pipeline import Pipeline
 from .rows import Rejected, Row
@@ -27,13 +28,20 @@ class Account:
     """How far a run is, and what it has come to."""
 
     format: str = ""
-    read: int = 0
-    unreadable: int = 0
     kept: int = 0
+    reading: StageTally = field(default_factory=lambda: StageTally(READING))
+    """Records, and those that are no rows."""
     tally: Tally = field(default_factory=Tally)
     began: float = field(default_factory=time.monotonic)
     asked: Mapping[str, Asked] = field(default_factory=dict)
     """By role, what was asked and what it cost."""
+    models: Mapping[str, str] = field(default_factory=dict)
+    """Names of the models that the pipeline brings along, by role."""
+
+    @property
+    def read(self) -> int:
+        """Records so far."""
+        return self.reading.taken
 
     def line(self) -> str:
         """`1,200 rows/s, 5,000 tokens, 0.12 USD`."""
@@ -46,10 +54,24 @@ class Account:
                 said.append("cost unknown" if asked.cost is None else f"{asked.cost:.4f} {asked.currency}")
         return ", ".join(said)
 
+    def warnings(self) -> list[str]:
+        """What a reader of the numbers should not overlook."""
+        found = [warning for stage in self.tally.stages for warning in stage.warnings]
+        if self.read and not self.kept:
+            reasons = Counter(
+                {f"{s.name}: {r}": n for s in (self.reading, *self.tally.stages) for r, n in s.reasons.items()}
+            )
+            most = f" (most: {reasons.most_common(1)[0][0]}, {reasons.most_common(1)[0][1]})" if reasons else ""
+            found.append(f"no row was kept{most}")
+        elif unreadable := self.reading.reasons.total():
+            found.append(f"{unreadable} of {self.read} records could not be read as rows: see the rejected file")
+        return found
+
     def to_json(self) -> dict[str, Any]:
         """As `--json` prints it."""
-        shown: dict[str, Any] = {"format": self.format, "read": self.read, "unreadable": self.unreadable}
-        shown |= {"kept": self.kept, "not_judged": self.tally.failed}
+        shown: dict[str, Any] = {"format": self.format, "read": self.read, "unreadable": dict(self.reading.reasons)}
+        shown |= {"kept": self.kept, "not_judged": self.tally.failed, "models": dict(self.models)}
+        shown["warnings"] = self.warnings()
         shown["stages"] = [stage.to_json() for stage in self.tally.stages]
         return {**shown, "asked": {role: asked.to_json() for role, asked in self.asked.items()}}
 
@@ -77,16 +99,17 @@ def process(
         raise UsageError(f"method {opened.spec.name!r} is no pipeline, its algorithm is {pipeline.type!r}")
     account = account or Account()
     name, outcomes = rows_of(found, where, format)
-    account.format = name
+    account.format, account.models = name, opened.names
 
     def rows() -> Iterator[Row]:
         for outcome in islice(outcomes, limit):
-            account.read += 1
+            account.reading.taken += 1
             progress(account.read, limit)
             if isinstance(outcome, Row):
+                account.reading.kept += 1
                 yield outcome
             else:
-                account.unreadable += 1
+                account.reading.reasons[outcome.reason] += 1
                 turn_away(name, outcome)
 
     def told(more: int) -> None:

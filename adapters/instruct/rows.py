@@ -12,7 +12,7 @@ class Turn:
     """What one side says in a conversation."""
 
     role: str
-    """`system`, `user` or `assistant`."""
+    """`system`, `user`, `assistant` or `tool`."""
     text: str
 
 

@@ -54,7 +54,7 @@ _SERVE = (
 _REFUSAL = re.compile(
     rf"{_AS_MODEL}|{_CANNOT}{_SERVE}|"
     r"\bi (?:do not|don't) have (?:access|the ability|the capability|personal|enough info)"
-    r"|^(?:i'm |i am )?sorry,? (?:but )?(?:this|that|your request)\b|"
+    r"|^(?:i'm |i am )?sorry,? (?:but (?:this|that|your request)|(?:this|your request) (?:is|goes|would|does))\b|"
     r"^(?:对不起|抱歉|很抱歉)[,，]?(?:我|作为)|^作为(?:一个|一名)?(?:ai|人工智能)"
 )
 OPENING = 200
@@ -68,7 +68,7 @@ def refusal(row: Row) -> bool:
 
 _ITEM = re.compile(r"\s*(?:[-*•–#>|]|\(?\w{1,3}[.):])")
 _ENDS = re.compile(r"(?<=\w\w)[.!?…。！？؟।][\"'”’)\]]*(?=\s|$)|[。！？]")
-_OPEN = re.compile(r"[,，、;；:：(\[{–—]$|\b(?:a|an|the|and|or|but|of|which|whose|because|my|your|its|their)$", re.I)
+_OPEN = re.compile(r"[,，、:：(\[{–—]$|\b(?:a|an|the|and|or|but|of|which|whose|because|my|your|its|their)$", re.I)
 _SIGNED = re.compile(r"[#@/]\S*$|(?:^|[\s\"”])[-–—~] ?(?:\S+ ){0,3}\S+$")
 PROSE, BEGUN = 20, 8
 """Words from which a last line counts as prose, which ends with a mark: shorter ones may be names, titles, results.

@@ -34,6 +34,8 @@ class Workbench:
     """Models that are asked in words, by role: with journal, retries and an account of what they cost."""
     files: Mapping[str, Path] = field(default_factory=dict)
     """The stage's own data files, by field."""
+    warn: Callable[[str], None] = lambda said: None
+    """Told what a reader of the result should not overlook."""
     progress: Callable[[int], None] = lambda rows: None
     """Told how many more rows a stage has worked on, by stages that take long for each."""
 

@@ -41,6 +41,9 @@ class Recorded:
         self.asked += requests
         return [Reply(self.replies.pop(0)) for _ in requests]
 
+    def forget(self, requests: Sequence[Request]) -> None:
+        pass
+
 
 def rows_of(folder: Path, count: int) -> list[Row]:
     lines = (folder / "input_alpaca.jsonl").read_text(encoding="utf-8").splitlines()[:count]

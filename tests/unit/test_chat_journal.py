@@ -94,11 +94,24 @@ def test_what_a_line_says(journal: Journal) -> None:
     journal.add("m", request, reply)
     (line,) = journal.file.read_text(encoding="ascii").splitlines()
     kept = {"text": reply.text, "finish_reason": "length", "prompt_tokens": 5, "completion_tokens": None}
-    kept |= {"cost": 0.25, "latency_s": 1.5, "logprobs": {"1": -0.5}}
+    kept |= {"cost": 0.25, "latency_s": 1.5, "logprobs": {"1": -0.5}, "contains": None}
     assert json.loads(line) == {"model": "m", "key": request.key, "purpose": "score", "reply": kept}
     assert Journal(journal.file).get("m", request.key) == replace(reply, retries=0, from_journal=True)
     assert journal.get("other", request.key) is None
     assert journal.get("m", ask("b").key) is None
+
+
+def test_a_reply_that_was_of_no_use_is_asked_for_again(journal: Journal) -> None:
+    journal.add("m", ask("a"), Reply("nonsense"))
+    journal.add("m", ask("b"), Reply("B"))
+    journal.forget("m", ask("a"))
+    for reader in (journal, Journal(journal.file)):
+        assert reader.get("m", ask("a").key) is None
+        assert reader.get("m", ask("b").key) is not None
+    journal.add("m", ask("a"), Reply("A"))
+    for reader in (journal, Journal(journal.file)):
+        assert (found := reader.get("m", ask("a").key)) is not None
+        assert found.text == "A"
 
 
 @pytest.mark.parametrize("torn", [1, 40, 100_000])

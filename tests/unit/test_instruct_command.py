@@ -126,12 +126,12 @@ def test_an_endpoint_that_fails_half_way_costs_nothing_twice() -> None:
         Path("endpoint.yaml").write_text(ENDPOINT % server.url)
         result = run("--json", pipeline="judge.yaml")
         assert result.exit_code == 3
-        assert "2 rows were not judged (no reply): the same command with --resume" in result.stderr
+        assert "2 rows were not judged: the same command with --resume asks again" in result.stderr
         found = json.loads(result.stdout)
         assert (found["kept"], found["not_judged"]) == (3, 2)
         assert found["asked"]["judge"]["errors"] == {"http 500": 2}
         assert found["asked"]["judge"]["cost"] == 3 * (7 * 1 + 3 * 2)
-        assert [row["benchwright"]["reason"] for row in read("kept.rejected.jsonl")] == ["no reply", "no reply"]
+        assert [row["benchwright"]["reason"] for row in read("kept.rejected.jsonl")] == ["no reply: http 500"] * 2
         asked = len(server.bodies)
         assert "--out kept.jsonl: exists" in wrong(run(pipeline="judge.yaml"))
         Path("kept.jsonl").unlink()
@@ -167,7 +167,7 @@ def test_a_model_for_a_role_is_named_on_the_command_line() -> None:
         (["--format", "alpacca"], "unknown format 'alpacca'; did you mean 'alpaca'?"),
         (["--out", "kept.csv"], "expected a name with .jsonl"),
         (["--out", "no/kept.jsonl"], "--out no/kept.jsonl: there is no folder no"),
-        (["--out", "rows.jsonl"], "is the file that is read"),
+        (["--out", "rows.jsonl"], "is, or is inside of, what is read"),
         (["--rejected", "kept.jsonl"], "is --out as well"),
         (["--resume", "--force"], "choose one"),
         (["--format", "messages"], "not in format messages"),
@@ -187,7 +187,62 @@ def test_nothing_is_written_over() -> None:
     assert run().exit_code == 0
     before = Path("kept.jsonl").read_bytes()
     assert "--out kept.jsonl: exists; choose another name, or --force" in wrong(run())
+    assert "--resume: kept.jsonl is finished, and no model was asked for it" in wrong(run("--resume"))
     assert Path("kept.jsonl").read_bytes() == before
+    for name in ("data.a.jsonl", "data.b.jsonl"):
+        assert run("--out", name).exit_code == 0
+    assert Path("data.a.rejected.jsonl").is_file()
+    assert Path("data.b.rejected.jsonl").is_file()
+
+
+def test_only_the_same_run_goes_on() -> None:
+    with serving(lambda body, number: Says("Score: 5")) as server:
+        Path("judge.yaml").write_text(JUDGE)
+        Path("endpoint.yaml").write_text(ENDPOINT % server.url)
+        assert run(pipeline="judge.yaml").exit_code == 0
+        before = Path("kept.jsonl").read_bytes()
+        write("other.jsonl", ROWS[0])
+        for words, source in ((["--seed", "1"], "rows.jsonl"), ([], "other.jsonl")):
+            again = run("--resume", *words, pipeline="judge.yaml", source=source)
+            assert "belongs to a run of another pipeline, file, format, seed or limit" in wrong(again)
+        assert Path("kept.jsonl").read_bytes() == before
+        assert run("--resume", pipeline="judge.yaml").exit_code == 0
+        assert len(server.bodies) == 5
+
+
+def test_nonsense_is_asked_for_again() -> None:
+    sober = False
+
+    def says(body: dict[str, Any], number: int) -> Says:
+        return Says("Score: 5" if sober else "Lovely weather!")
+
+    with serving(says) as server:
+        Path("judge.yaml").write_text(JUDGE)
+        Path("endpoint.yaml").write_text(ENDPOINT % server.url)
+        result = run(pipeline="judge.yaml")
+        assert result.exit_code == 3
+        assert "no row was kept (most: llm_score: unparsable reply, 5)" in result.stderr
+        assert len(server.bodies) == 10  # each once more, with the reason
+        sober = True
+        assert run("--resume", pipeline="judge.yaml").exit_code == 0
+        assert len(server.bodies) == 15
+    assert len(read("kept.jsonl")) == 5
+
+
+def test_ctrl_c_says_where_the_rows_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchwright.adapters.instruct.methods.lexical import Length
+
+    def run_(self: Length, rows: Any, bench: Any) -> Any:
+        yield next(rows)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Length, "run", run_)
+    Path("one.yaml").write_text("kind: method\nname: one\nalgorithm: {type: pipeline, stages: [{type: length}]}\n")
+    result = run(pipeline="one.yaml")
+    assert isinstance(result.exception, BenchwrightError)
+    assert result.exception.exit_code == 130
+    assert "what there was by then is in kept.jsonl.unfinished; the same command with --resume" in str(result.exception)
+    assert [row["id"] for row in read("kept.jsonl.unfinished")] == ["a"]
 
 
 def test_missing_files_and_names_that_are_no_pipeline() -> None:
@@ -197,5 +252,8 @@ def test_missing_files_and_names_that_are_no_pipeline() -> None:
     assert sorted(path.name for path in Path().iterdir()) == ["empty.jsonl", "rows.jsonl"]
     assert "unknown method 'curat'; did you mean 'curate'?" in wrong(run(pipeline="curat"))
     assert "method 'rome' is no pipeline" in wrong(run(pipeline="rome"))
+    assert "needs a model for its role 'writer'" in wrong(run(pipeline="self-instruct"))
+    Path("jugde.yaml").write_text(JUDGE.replace("{judge:", "{jugde:"))
+    assert "unknown role 'jugde'; did you mean 'judge'?" in wrong(run(pipeline="jugde.yaml"))
     Path("bad.yaml").write_text("kind: method\nname: bad\nalgorithm:\n  type: pipeline\n  stages: [{type: roug}]\n")
     assert "bad.yaml:5:19: algorithm.stages.0.type: unknown type 'roug'" in wrong(run(pipeline="bad.yaml"))

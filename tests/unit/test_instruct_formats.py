@@ -32,6 +32,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "messages": {"messages": CHAT},
     "sharegpt": {"conversations": [{"from": "human", "value": "And bye?"}, {"from": "gpt", "value": "Bye."}]},
     "prompt_completion": {"prompt": "And bye?", "completion": "Bye."},
+    "dolly": {"instruction": "And bye?", "context": "", "response": "Bye."},
+    "question_answer": {"question": "And bye?", "answer": "Bye."},
     "document": {"text": "Bye."},
 }
 
@@ -56,7 +58,8 @@ def test_a_format_is_recognised_read_and_written_again(format: str, tmp_path: Pa
         out.add(row.changed(output="Farewell."), format)
     again, (other,) = read(records(str(tmp_path / "rows.jsonl")))
     assert isinstance(other, Row)
-    assert again == format
+    # A text alone has no place for an instruction.
+    assert again == ("alpaca" if format == "document" else format)
     assert (other.instruction, other.output, other.earlier) == (row.instruction, "Farewell.", row.earlier)
 
 
@@ -64,6 +67,13 @@ def test_of_a_conversation_the_last_exchange_is_the_row() -> None:
     _, (row,) = read(placed({"messages": CHAT}))
     assert isinstance(row, Row)
     assert row.earlier == (Turn("system", "Be brief."), Turn("user", "Say hi."), Turn("assistant", "Hi."))
+    _, (thanked,) = read(placed({"messages": [*CHAT, {"role": "user", "content": "Thanks!"}]}))
+    assert isinstance(thanked, Row)
+    assert (thanked.instruction, thanked.output) == ("And bye?", "Bye.")
+    call = [{"role": "assistant", "content": None, "tool_calls": []}, {"role": "tool", "content": "12"}]
+    _, (tools,) = read(placed({"messages": [*CHAT[:2], *call, CHAT[2]]}))
+    assert isinstance(tools, Row)
+    assert (tools.instruction, tools.output) == ("Say hi.", "Hi.")
     _, (question,) = read(placed({"messages": CHAT[:2]}))
     assert isinstance(question, Row)
     assert (question.instruction, question.output) == ("Say hi.", "")
@@ -97,11 +107,11 @@ def test_a_record_that_does_not_fit_is_set_aside_with_its_place(record: dict[str
     assert [first.id, second.row.id, third.id] == ["0", "1", "2"]
 
 
-@pytest.mark.parametrize("role", ["tool", None])
+@pytest.mark.parametrize("role", ["narrator", None])
 def test_unknown_roles_are_told(role: str | None) -> None:
     _, (_, row) = read(placed(EXAMPLES["messages"], {"messages": [{"role": role, "content": "x"}]}))
     assert isinstance(row, Rejected)
-    assert "messages.0.role: expected one of system, developer, user, assistant" in row.row.notes["why"]
+    assert "messages.0.role: expected one of system, developer, user, assistant, tool, function" in row.row.notes["why"]
 
 
 def test_ids_are_kept_and_unique() -> None:
@@ -189,7 +199,7 @@ def test_a_list_is_read_block_by_block(values: list[Any], indent: int | None, bl
         (b"", "expected records, the file is empty"),
         (b"\n\n", "expected records, the file is empty"),
         (b"no", "line 1: not JSON"),
-        (b'{"question": "x"}', "in no known format (its fields: question)"),
+        (b'{"query": "x"}', "in no known format (its fields: query)"),
         (b'[{"instruction": "x"}, {"in', "record 1 (from 0): cannot be read as JSON"),
     ],
 )
@@ -198,6 +208,24 @@ def test_what_cannot_be_read_at_all_is_an_error(content: bytes, message: str, tm
     with pytest.raises(DataError) as error:
         read(records(str(tmp_path / "x.json")))
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet", ""])
+def test_no_rows_are_a_file_as_well(suffix: str, tmp_path: Path) -> None:
+    with Writer(tmp_path / f"rows{suffix}"):
+        pass
+    assert [p.name for p in tmp_path.iterdir()] == [f"rows{suffix}"]
+    assert list(records(str(tmp_path / f"rows{suffix}"))) == []
+
+
+def test_what_a_table_cannot_hold_is_told_and_kept(tmp_path: Path) -> None:
+    def write() -> None:
+        with Writer(tmp_path / "rows.parquet") as out:
+            out.add(Row("0", "x", record={"instruction": "\ud800"}), "alpaca")
+
+    with pytest.raises(DataError, match=r"rows.parquet: row 0 holds half a character .* as JSON Lines"):
+        write()
+    assert [p.name for p in tmp_path.iterdir()] == ["rows.parquet.unfinished"]
 
 
 def test_a_damaged_archive_and_unknown_names_are_told(tmp_path: Path) -> None:

@@ -35,17 +35,23 @@ class Fake:
     """Answers with what a function says, and remembers what it was asked."""
 
     def __init__(self, answer: Callable[[Request], str | Reply]) -> None:
-        self.answer, self.asked = answer, []  # type: ignore[var-annotated]
+        self.answer = answer
+        self.asked: list[Request] = []
+        self.forgotten: list[Request] = []
+        self.warned: list[str] = []
 
     def ask(self, requests: Sequence[Request]) -> list[Reply]:
         self.asked += requests
         said = [self.answer(request) for request in requests]
         return [text if isinstance(text, Reply) else Reply(text) for text in said]
 
+    def forget(self, requests: Sequence[Request]) -> None:
+        self.forgotten += requests
+
 
 def run(stage: Stage, rows: Sequence[Row], fake: Fake, seed: int = 0, **files: Path) -> list[Outcome]:
     asking: Any = {"writer": fake, "judge": fake}
-    bench = Workbench(seed, stage.type, asking=asking, files=files)
+    bench = Workbench(seed, stage.type, asking=asking, files=files, warn=fake.warned.append)
     return list(stage.run(iter(rows), bench))
 
 
@@ -258,14 +264,13 @@ def test_self_instruct_ends_and_says_what_is_missing() -> None:
     fake = Fake(lambda request: "1. Translate the sentence into German!")
     outcomes = run(self_instruct(count=3, patience=6), SEEDS, fake)
     assert len(fake.asked) == 6
-    assert reasons(outcomes) == ["too like a known instruction"] * 6 + ["fewer rows than asked for"]
-    near, last = outcomes[0], outcomes[-1]
+    assert reasons(outcomes) == ["too like a known instruction"] * 6
+    assert fake.warned == ["0 of 3 rows were made, fewer than asked for"]
+    near = outcomes[0]
     assert isinstance(near, Rejected)
     assert near.neighbour == "s0"
-    assert isinstance(last, Rejected)
-    assert last.value == 3
     down = run(self_instruct(count=3, patience=2), SEEDS, Fake(lambda r: Reply("", "error", error="http 500")))
-    assert [o.failed for o in down if isinstance(o, Rejected)] == [True, True, False]
+    assert [o.failed for o in down if isinstance(o, Rejected)] == [True, True]
     with pytest.raises(DataError, match="no seed has an instruction"):
         run(self_instruct(count=1), [Row("a", " ")], Fake(writer))
 
@@ -347,10 +352,9 @@ def test_evol_instruct_chains_and_eliminates() -> None:
     expected = ["copies words of the prompt", "asks for no more than its parent", "apology"]
     assert reasons(outcomes) == expected * 3
     assert len(made(run(evol(rounds=3, count=2), rows[:1], Fake(evolver)))) == 2
-    short = run(evol(rounds=2, count=5), rows[:1], Fake(evolver))
-    assert len(made(short)) == 2
-    assert isinstance(short[-1], Rejected)
-    assert short[-1].value == 3
+    fake = Fake(evolver)
+    assert len(made(run(evol(rounds=2, count=5), rows[:1], fake))) == 2
+    assert fake.warned == ["2 of 5 rows were made, fewer than asked for"]
 
 
 def test_operations_do_not_depend_on_the_other_rows() -> None:
@@ -372,11 +376,13 @@ def test_backtranslation_uses_each_text_once() -> None:
 
     rows = [Row("a", "", output="On tides."), Row("b", "", output="On rain."), Row("c", "", output="On bees.")]
     rows.append(Row("d", "", output=" "))
-    outcomes = run(Backtranslation(type="backtranslation", count=3), rows, Fake(answer))
+    fake = Fake(answer)
+    outcomes = run(Backtranslation(type="backtranslation", count=3), rows, fake)
     (row,) = made(outcomes)
     assert (row.id, row.instruction, row.output) == ("backtranslation-a", "Tell me of tides.", "On tides.")
     assert row.scores == {"backtranslation": 5.0}
-    assert sorted(reasons(outcomes)) == ["apology", "empty text", "fewer rows than asked for", "low score"]
+    assert sorted(reasons(outcomes)) == ["apology", "empty text", "low score"]
+    assert fake.warned == ["1 of 3 rows were made, fewer than asked for"]
     stage = Backtranslation(type="backtranslation", column="content")
     record = Row("a", "", record={"content": "On tides."})
     assert made(run(stage, [record], Fake(answer)))[0].output == "On tides."
@@ -394,9 +400,9 @@ def test_magpie_needs_a_model_of_this_process_or_a_header() -> None:
     outcomes = run(Magpie(type="magpie", count=2, header="<user>\n"), [], Fake(answer))
     assert [row.instruction for row in made(outcomes)] == ["How do tides work?", "Why is rain wet?"]
     assert reasons(outcomes) == ["written before", "empty instruction"]
-    short = run(Magpie(type="magpie", count=5, patience=8, header="<user>\n"), [], Fake(answer))
-    assert len(made(short)) == 2
-    assert reasons(short)[-1] == "fewer rows than asked for"
+    fake = Fake(answer)
+    assert len(made(run(Magpie(type="magpie", count=5, patience=8, header="<user>\n"), [], fake))) == 2
+    assert fake.warned == ["2 of 5 rows were made, fewer than asked for"]
     with pytest.raises(ModelError, match="not in this process"):
         run(Magpie(type="magpie", count=2), [], Fake(answer))
 

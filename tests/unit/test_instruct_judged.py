@@ -20,11 +20,15 @@ class Fake:
     def __init__(self, answer: Callable[[Request], str | Reply]) -> None:
         self.answer = answer
         self.calls: list[list[Request]] = []
+        self.forgotten: list[Request] = []
 
     def ask(self, requests: Sequence[Request]) -> list[Reply]:
         self.calls.append(list(requests))
         said = [self.answer(request) for request in requests]
         return [text if isinstance(text, Reply) else Reply(text) for text in said]
+
+    def forget(self, requests: Sequence[Request]) -> None:
+        self.forgotten += requests
 
 
 def run(stage: Stage, rows: Sequence[Row], fake: Fake) -> list[Outcome]:
@@ -70,7 +74,8 @@ def test_without_a_score_the_judge_is_asked_once_more_and_then_the_row_is_turned
     kept, away = run(score(), ROWS[:2], fake)
     assert isinstance(kept, Row)
     assert isinstance(away, Rejected)
-    assert (away.reason, away.failed, away.row.scores) == ("unparsable reply", False, {})
+    assert (away.reason, away.failed, away.row.scores) == ("unparsable reply", True, {})
+    assert len(fake.forgotten) == 2
     assert [len(call) for call in fake.calls] == [2, 2]
     assert fake.calls[1][0].messages[1:] == (
         ("assistant", "Well done."),
@@ -83,7 +88,7 @@ def test_no_reply_is_a_failure_and_not_asked_twice() -> None:
         fake = Fake(lambda request: Reply("", "error", error="http 500"))
         (away,) = run(stage, ROWS[:1], fake)
         assert isinstance(away, Rejected)
-        assert (away.reason, away.failed) == ("no reply", True)
+        assert (away.reason, away.failed) == ("no reply: http 500", True)
         assert len(fake.calls) == 1
     (cut,) = run(score(), ROWS[:1], Fake(lambda request: Reply("It begins", "length")))
     assert isinstance(cut, Rejected)

@@ -25,11 +25,15 @@ class Fake:
     def __init__(self, answer: Callable[[Request], str | Reply]) -> None:
         self.answer = answer
         self.asked: list[Request] = []
+        self.forgotten: list[Request] = []
 
     def ask(self, requests: Sequence[Request]) -> list[Reply]:
         self.asked += requests
         said = [self.answer(request) for request in requests]
         return [text if isinstance(text, Reply) else Reply(text) for text in said]
+
+    def forget(self, requests: Sequence[Request]) -> None:
+        self.forgotten += requests
 
 
 def run(rows: Sequence[Row], fake: Fake, files: dict[str, Path] | None = None, **prompt: Any) -> list[Outcome]:

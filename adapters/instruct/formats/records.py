@@ -154,4 +154,6 @@ def _hub(name: str) -> Iterator[Found]:
 
 def of_rows(rows: Any) -> Iterator[Found]:
     """The rows of a `datasets.Dataset`, or of any iterable of maps."""
-    return ((f"row {number} (from 0)", row) for number, row in enumerate(rows))
+    for number, row in enumerate(rows):
+        place = f"row {number} (from 0)"
+        yield (place, row) if isinstance(row, Mapping) else Broken(place, "not a map", repr(row)[:200])

@@ -1,7 +1,8 @@
 """What a record of each format means as a row, and how a row is written as a record.
 
-The formats are those of Stanford Alpaca, Self-Instruct, the chat `messages` of OpenAI and TRL, ShareGPT, and pairs of
-prompt and completion; `document` is a text without an instruction, which backtranslation starts from.
+The formats are those of Stanford Alpaca, Self-Instruct, Dolly, the chat `messages` of OpenAI and TRL, ShareGPT, and
+pairs of prompt and completion or of question and answer; `document` is a text without an instruction, which
+backtranslation starts from.
 """
 
 from __future__ import annotations
@@ -71,17 +72,21 @@ def _write_self_instruct(row: Row) -> dict[str, Any]:
 
 
 def _conversation(turns: Sequence[Turn]) -> Fields:
-    """Of a conversation, the last question and its answer; what was said before is kept as it was."""
-    answered = bool(turns) and turns[-1].role == "assistant"
-    question = len(turns) - 1 - answered
-    if question < 0 or turns[question].role != "user":
-        raise Unfit("expected a turn of the user, and the assistant's answer at the end")
-    output = turns[-1].text if answered else ""
+    """Of a conversation, the last question that is answered and its answer, or the last one if none is; what was said
+    before is kept as it was."""
+    asked = [i for i, turn in enumerate(turns) if turn.role == "user"]
+    if not asked:
+        raise Unfit("expected a turn of the user")
+    answers = [i for i in range(asked[0], len(turns)) if turns[i].role == "assistant" and turns[i].text]
+    question = max((i for i in asked if not answers or i < answers[-1]), default=asked[-1])
+    output = turns[answers[-1]].text if answers else ""
     return {"instruction": turns[question].text, "output": output, "earlier": tuple(turns[:question])}
 
 
 def _said(value: Any, where: str) -> str:
     """What a message says: a text, or the text parts of a list of parts."""
+    if value is None:  # a turn that is a tool's call
+        return ""
     if isinstance(value, list) and all(isinstance(part, dict) for part in value):
         value = "\n".join(str(part["text"]) for part in value if part.get("type") == "text" and "text" in part)
     if not isinstance(value, str):
@@ -102,8 +107,9 @@ def _turns(value: Any, name: str, role: str, text: str, roles: Mapping[str, str]
 
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+_ROLES |= {"tool": "tool", "function": "tool"}
 _SHAREGPT = {"system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
-_SHAREGPT |= {"chatgpt": "assistant", "bard": "assistant", "bing": "assistant"}
+_SHAREGPT |= {"chatgpt": "assistant", "bard": "assistant", "bing": "assistant", "tool": "tool", "function_call": "tool"}
 
 
 def _messages(record: Mapping[str, Any]) -> Fields:
@@ -119,7 +125,7 @@ def _sharegpt(record: Mapping[str, Any]) -> Fields:
 
 
 def _write_sharegpt(row: Row) -> dict[str, Any]:
-    names = {"system": "system", "user": "human", "assistant": "gpt"}
+    names = {"system": "system", "user": "human", "assistant": "gpt", "tool": "tool"}
     return {"conversations": [{"from": names[t.role], "value": t.text} for t in _all_turns(row)]}
 
 
@@ -140,6 +146,23 @@ def _write_pair(row: Row) -> dict[str, Any]:
     return {"prompt": row.prompt, "completion": row.output}
 
 
+def _dolly(record: Mapping[str, Any]) -> Fields:
+    found = {name: _text(record, name) for name in ("instruction", "context", "response")}
+    return {"instruction": found["instruction"], "input": found["context"], "output": found["response"]}
+
+
+def _write_dolly(row: Row) -> dict[str, Any]:
+    return {"instruction": row.instruction, "context": row.input, "response": row.output}
+
+
+def _question(record: Mapping[str, Any]) -> Fields:
+    return {"instruction": _text(record, "question"), "output": _text(record, "answer")}
+
+
+def _write_question(row: Row) -> dict[str, Any]:
+    return {"question": row.prompt, "answer": row.output}
+
+
 def _document(record: Mapping[str, Any]) -> Fields:
     name = "text" if "text" in record else "content"
     return {"instruction": "", "output": _text(record, name)}
@@ -149,8 +172,10 @@ SHAPES: Mapping[str, Shape] = {
     "messages": Shape(("messages",), _messages, _write_messages),
     "sharegpt": Shape(("conversations",), _sharegpt, _write_sharegpt),
     "self_instruct": Shape(("instruction", "instances"), _self_instruct, _write_self_instruct),
+    "dolly": Shape(("instruction", "context", "response"), _dolly, _write_dolly),
     "alpaca": Shape(("instruction",), _alpaca, _write_alpaca),
     "prompt_completion": Shape(("prompt", "completion"), _pair, _write_pair),
+    "question_answer": Shape(("question", "answer"), _question, _write_question),
     "document": Shape(("text",), _document, lambda row: {"text": row.output}),
 }
 """The formats, in the order in which they are looked for."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ....errors import UsageError
+from ....errors import DataError, UsageError
 from ..rows import Rejected, Row
 from .reading import KEPT
 from .records import SUFFIXES
@@ -21,12 +21,12 @@ from .shapes import shape
 def record_of(outcome: Row | Rejected, format: str) -> dict[str, Any]:
     """A record as it was read (of a row that a stage made: in `format`); `benchwright` holds id, scores and reason."""
     row = outcome.row if isinstance(outcome, Rejected) else outcome
-    record = dict(row.record) if row.record is not None else shape(format).write(row)
-    told: dict[str, Any] = {
-        "id": row.id,
-        "scores": dict(row.scores),
-        **({"notes": dict(row.notes)} if row.notes else {}),
-    }
+    # A text alone has no place for an instruction.
+    made = "alpaca" if format == "document" else format
+    record = dict(row.record) if row.record is not None else shape(made).write(row)
+    told: dict[str, Any] = {"id": row.id}
+    # Parquet has no maps without fields.
+    told |= {name: dict(values) for name, values in (("scores", row.scores), ("notes", row.notes)) if values}
     if isinstance(outcome, Rejected):
         told |= {"stage": outcome.stage, "reason": outcome.reason, "value": outcome.value}
         told |= {"neighbour": outcome.neighbour} if outcome.neighbour is not None else {}
@@ -48,9 +48,15 @@ class Writer:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lines = path.with_name(f"{path.name}.unfinished")
+        self._halved: str | None = None
+        """Id of a row with half a character, which a table cannot hold."""
 
     def __enter__(self) -> Writer:
-        self._raw = self._lines.open("wb")
+        """Raises UsageError where nothing can be written."""
+        try:
+            self._raw = self._lines.open("wb")
+        except OSError as error:
+            raise UsageError(f"{self._lines}: cannot be written ({error.strerror})") from error
         packed = self.path.name.endswith(".jsonl.gz")
         # No name and no time in it: the same rows are the same bytes.
         self._file: Any = gzip.GzipFile("", "wb", fileobj=self._raw, mtime=0) if packed else self._raw
@@ -58,7 +64,11 @@ class Writer:
 
     def add(self, outcome: Row | Rejected, format: str) -> None:
         """Write one row; one that a stage made, in `format`."""
-        self._file.write(line_of(record_of(outcome, format)))
+        record = record_of(outcome, format)
+        line = line_of(record)
+        if self._halved is None and rb"\ud" in line and not _encodes(record):
+            self._halved = record[KEPT]["id"]
+        self._file.write(line)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._file.close()
@@ -70,7 +80,7 @@ class Writer:
         if self.path.name.endswith((".jsonl", ".jsonl.gz")):
             self._lines.replace(self.path)
         else:
-            _converted(self._lines, self.path)
+            _converted(self._lines, self.path, self._halved)
             self._lines.unlink()
 
 
@@ -80,32 +90,72 @@ def check_output(option: str, path: Path, overwrite: bool, source: str) -> None:
         raise UsageError(f"{option} {path}: expected a name with {', '.join(SUFFIXES)}, or a folder for a data set")
     if not path.absolute().parent.is_dir():
         raise UsageError(f"{option} {path}: there is no folder {path.parent}")
-    if path.resolve() == Path(source).resolve():
-        raise UsageError(f"{option} {path}: is the file that is read; choose another name")
+    read = Path(source).resolve()
+    if read in (path.resolve(), *path.resolve().parents) and read.exists():
+        raise UsageError(f"{option} {path}: is, or is inside of, what is read; choose another name")
     if path.is_dir() and any(path.iterdir()) and not (path / "dataset_info.json").is_file():
         raise UsageError(f"{option} {path}: is a folder, and not one of a saved data set; choose another name")
     if path.exists() and not overwrite:
-        raise UsageError(f"{option} {path}: exists; choose another name, or --force (--resume goes on with it)")
+        raise UsageError(f"{option} {path}: exists; choose another name, or --force (--resume, to go on with that run)")
     if not os.access(path.absolute().parent, os.W_OK):
         raise UsageError(f"{option} {path}: cannot be written there")
 
 
-def _converted(lines: Path, path: Path) -> None:
-    """JSON Lines as one JSON list, as Parquet, or as a saved data set, never all in memory (but for JSON)."""
-    if path.name.endswith((".json", ".json.gz")):
-        opened: Any = gzip.GzipFile(path, "wb", mtime=0) if path.suffix == ".gz" else path.open("wb")
-        with lines.open("rb") as rows, opened as out:
-            out.write(b"[\n" + b",\n".join(line.rstrip(b"\n") for line in rows) + b"\n]\n")
-        return
-    import datasets
+def _encodes(record: Mapping[str, Any]) -> bool:
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
-    with TemporaryDirectory(dir=path.absolute().parent) as cache:
-        rows = datasets.Dataset.from_json(str(lines), cache_dir=cache)
-        if path.suffix == ".parquet":
-            rows.to_parquet(str(path))
+
+def _converted(lines: Path, path: Path, halved: str | None) -> None:
+    """JSON Lines as one JSON list, as Parquet, or as a saved data set, written aside and renamed. Raises DataError,
+    with the rows still in `lines`, for what a table cannot hold."""
+    with TemporaryDirectory(dir=path.absolute().parent, prefix=".writing-") as aside:
+        made = Path(aside) / path.name
+        if path.name.endswith((".json", ".json.gz")):
+            opened: Any = (
+                gzip.GzipFile("", "wb", fileobj=made.open("wb"), mtime=0) if path.suffix == ".gz" else made.open("wb")
+            )
+            with lines.open("rb") as rows, opened as out:
+                for number, line in enumerate(rows):
+                    out.write((b",\n" if number else b"[\n") + line.rstrip(b"\n"))
+                out.write(b"\n]\n" if lines.stat().st_size else b"[]\n")
+        elif halved is not None:
+            raise DataError(
+                f"{path}: row {halved} holds half a character (a lone surrogate), which a table cannot; the rows are "
+                f"in {lines}, as JSON Lines"
+            )
         else:
-            shutil.rmtree(path, ignore_errors=True)
-            rows.save_to_disk(str(path))
+            _as_table(lines, made, Path(aside) / "cache")
+        if path.is_dir():
+            shutil.rmtree(path)
+        made.replace(path)
+
+
+def _as_table(lines: Path, made: Path, cache: Path) -> None:
+    import datasets
+    import pyarrow
+
+    # Their bars would stand in the middle of ours.
+    silent = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        if lines.stat().st_size:
+            rows, shards = datasets.Dataset.from_json(str(lines), cache_dir=str(cache)), None
+        else:
+            rows, shards = datasets.Dataset.from_dict({KEPT: []}), 1
+        rows.to_parquet(str(made)) if made.suffix == ".parquet" else rows.save_to_disk(str(made), num_shards=shards)
+    except (pyarrow.ArrowException, datasets.exceptions.DatasetsError, ValueError, TypeError, OverflowError) as error:
+        why = error.__cause__ or error
+        raise DataError(
+            f"{made.name}: these rows cannot be written as a table ({type(why).__name__}: {why}); they are in {lines}, "
+            "as JSON Lines"
+        ) from error
+    finally:
+        if not silent:
+            datasets.enable_progress_bars()
 
 
 def dataset_of(outcomes: Iterable[Row | Rejected], format: str) -> Any:

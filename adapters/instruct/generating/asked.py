@@ -11,10 +11,11 @@ from ....errors import DataError
 from ...chat.requests import Reply, Request
 from ..prompts.template import Filled
 from ..rows import Rejected, Row
+from ..stage import Workbench
 
 CHUNK = 64
 """Rows that are asked about together: requests of one chunk may run at the same time, and memory stays flat."""
-NO_REPLY = "no reply"
+NO_REPLY, TOO_LONG = "no reply", "too long"
 UNPARSABLE = "unparsable reply"
 CUT = "cut off"
 
@@ -26,6 +27,10 @@ class Asks(Protocol):
 
     def ask(self, requests: Sequence[Request]) -> list[Reply]:
         """Replies in the order of the requests."""
+        ...
+
+    def forget(self, requests: Sequence[Request]) -> None:
+        """Ask for these anew in a later run: their replies said nothing."""
         ...
 
 
@@ -64,23 +69,29 @@ def asked(
         replace(requests[i], messages=(*requests[i].messages, ("assistant", found[i][0].text), ("user", hint)))
         for i in broken
     ]
-    for i, reply in zip(broken, asking.ask(again) if again else [], strict=True):
+    useless: list[Request] = []
+    for i, request, reply in zip(broken, again, asking.ask(again) if again else [], strict=True):
         found[i] = (reply, None if reply.error else parse(reply))
+        if found[i][1] is None and reply.finish_reason != "length":
+            useless += [requests[i], request]
+    if useless:
+        asking.forget(useless)
     return found
 
 
 def unanswered(row: Row, reply: Reply) -> Rejected:
-    """A row for which there was no usable reply: asked again by a later run if there was none at all."""
+    """A row for which there was no usable reply: asked again by a later run, unless the row is too long for the model,
+    or the answer for `max_tokens`."""
     if reply.error:
-        return Rejected(row, NO_REPLY, failed=True)
-    return Rejected(row, CUT if reply.finish_reason == "length" else UNPARSABLE)
+        told = row.noted(error=reply.error)
+        return Rejected(told, f"{NO_REPLY}: {reply.kind}", failed=reply.kind != TOO_LONG)
+    return Rejected(row, CUT) if reply.finish_reason == "length" else Rejected(row, UNPARSABLE, failed=True)
 
 
-def shortfall(stage: str, made: int, wanted: int) -> Iterator[Rejected]:
-    """States, where fewer rows were made than asked for, how many are missing: one outcome, its value the number."""
+def shortfall(bench: Workbench, made: int, wanted: int) -> None:
+    """Warns where fewer rows were made than asked for."""
     if made < wanted:
-        told = Row(f"{stage}-shortfall", f"(made {made} of {wanted} rows)")
-        yield Rejected(told, "fewer rows than asked for", float(wanted - made))
+        bench.warn(f"{made} of {wanted} rows were made, fewer than asked for")
 
 
 def text_of(row: Row, column: str) -> str:

@@ -43,7 +43,7 @@ def generated(spec: Backtranslation, rows: Iterator[Row], bench: Workbench) -> I
             else:
                 made += 1
                 yield row.scored(**{bench.name: score})
-    yield from shortfall(bench.name, made, made if wanted is None else wanted)
+    shortfall(bench, made, made if wanted is None else wanted)
 
 
 def _written(spec: Backtranslation, documents: list[Row], bench: Workbench) -> Iterator[Outcome]:

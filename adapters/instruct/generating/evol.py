@@ -57,7 +57,7 @@ def generated(spec: EvolInstruct, rows: Iterator[Row], bench: Workbench) -> Iter
                     parents[i] = outcome
                     made += 1
                 yield outcome
-    yield from shortfall(bench.name, made, made if wanted is None else wanted)
+    shortfall(bench, made, made if wanted is None else wanted)
 
 
 def _round(

@@ -60,7 +60,7 @@ def generated(spec: Magpie, bench: Workbench) -> Iterator[Outcome]:
             else:
                 made, fruitless = made + 1, 0
                 yield row.changed(output=reply.text.strip())
-    yield from shortfall(bench.name, made, spec.count)
+    shortfall(bench, made, spec.count)
 
 
 def _request(spec: Magpie, header: str, seed: int, number: int) -> Request:

@@ -61,7 +61,7 @@ def generated(spec: SelfInstruct, seeds: Sequence[Row], bench: Workbench) -> Ite
                 made, fruitless = made + 1, 0
             yield outcome
     yield from (Rejected(row, "more than asked for") for row in waiting)
-    yield from shortfall(bench.name, made, spec.count)
+    shortfall(bench, made, spec.count)
 
 
 def _request(

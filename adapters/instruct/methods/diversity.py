@@ -93,8 +93,11 @@ class Top(Selecting):
 
     def run(self, rows: Iterator[Row], bench: Workbench) -> Iterator[Outcome]:
         """See `Stage.run`. Raises UsageError for a score that no earlier stage gave."""
-        held = list(rows)
-        values = [product(row, self.by) for row in held]
+        held: list[Row] = []
+        values: list[float | None] = []
+        for row in rows:  # the first one tells whether a score is missing
+            held.append(row)
+            values.append(product(row, self.by))
         chosen = set(ranked(values, self.take == "highest")[: self.wanted(len(held))])
         for i, row in enumerate(held):
             yield row if i in chosen else Rejected(row, f"not among the {self.take}", values[i])

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ....components import Algorithm, ModelName, OwnModel
+from ....errors import unknown
 from ..stage import Stage, Workbench
 
 if TYPE_CHECKING:
@@ -27,6 +28,13 @@ class Pipeline(Algorithm):
     """What is done, in this order."""
     models: dict[Name, ModelName] = Field(default_factory=dict)
     """The models that stages ask, by the name (`judge`, `writer`, `scorer`) under which the stages speak of them."""
+
+    @model_validator(mode="after")
+    def _roles_are_used(self) -> Pipeline:
+        roles = {role for stage in self.stages for role in stage.roles()}
+        if extra := sorted(set(self.models) - roles):
+            raise ValueError(f"models: {unknown('role', extra[0], roles)}; stages name the roles that they use")
+        return self
 
     @property
     def yields(self) -> str:  # type: ignore[override]

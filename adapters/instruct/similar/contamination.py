@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ....errors import DataError
-from ....records import read_any
+from ....records import Record
+from ..formats.records import Broken, records
 
 SHORTEST = 8
 """Words of the shortest n-gram that is looked for; shared shorter ones tell nothing."""
@@ -34,7 +35,10 @@ class Item:
 def read_items(file: Path, evaluation: str, fields: Sequence[str]) -> list[Item]:
     """The items of a JSON or JSONL file, with the texts in `fields`. Raises DataError for an item without any."""
     found = []
-    for record in read_any(file):
+    for number, one in enumerate(records(str(file))):
+        if isinstance(one, Broken):
+            raise DataError(f"{file}: {one.place}: {one.reason}")
+        record = Record(file, one[0], number, one[1])
         texts = tuple(text for field in fields if (text := record.optional(field)) is not None)
         if not texts:
             raise DataError(
