@@ -195,6 +195,10 @@ class TaskProtocol(Component):
         raise NotImplementedError
 
 
+OWN = "method."
+"""Before the role of a method's own model in `Job.models`: a task may have a role of the same name."""
+
+
 @dataclass(frozen=True)
 class OwnModel:
     """A model that an algorithm brings along, beside those of the task."""
@@ -213,7 +217,7 @@ class Algorithm(Component):
     yields: ClassVar[str] = ""
 
     def own_models(self) -> Mapping[str, OwnModel]:
-        """Models of its own by role: opened with those of the task, under their role in `Job.models`."""
+        """Models of its own by role: opened with those of the task, in `Job.models` under `OWN` and their role."""
         return {}
 
 

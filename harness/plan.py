@@ -12,6 +12,7 @@ from typing import Any
 
 from .artifacts import cache_home
 from .canonical import digest
+from .components import OWN
 from .differences import differences
 from .digests import FileDigests
 from .errors import UsageError
@@ -217,7 +218,8 @@ class _Planner:
                         continue
                     raise UsageError(f"method {method_name!r} cannot be run on task {name!r}: {problem}")
                 files = {"task": task_files, "method": data_files(method, root, task.spec.data_help)}
-                own = self.opened(own_models(self.library, method, {}, self.options.device))
+                brought = own_models(self.library, method, {}, self.options.device)
+                own = self.opened({f"{OWN}{role}": model for role, model in brought.items()})
                 for seed in self.options.seeds or suite.seeds:
                     yield self.cell(
                         task, method, opened, own, files, seed, self.options.limit or block.limit, suite.threads

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ...artifacts import ArtifactStore
 from ...canonical import digest
-from ...components import Resource
+from ...components import OWN, Resource
 from ...job import Job
 from ..chat.asking import Asking
 from ..chat.journal import Journal
 from ..chat.models import chat_model
 from .methods.pipeline import Pipeline
 from .stage import Workbench
+
+Value = TypeVar("Value")
 
 
 def benches(
@@ -63,17 +65,23 @@ def pipeline_of(job: Job) -> Pipeline:
     return algorithm
 
 
+def own(job: Job, of: Mapping[str, Value]) -> dict[str, Value]:
+    """What `job.models` or `job.fingerprints` has of the method's own models, by role."""
+    return {role: of[f"{OWN}{role}"] for role in pipeline_of(job).own_models()}
+
+
 def benches_of(job: Job) -> dict[str, Workbench]:
     """The benches of a cell; replies are kept with the artifacts, so that no cell pays twice for one."""
     pipeline = pipeline_of(job)
     kept = reply_folder(job.artifacts)
+    states = own(job, job.fingerprints)
     return benches(
         pipeline,
-        job.models,
-        job.fingerprints,
+        own(job, job.models),
+        states,
         job.files.get("algorithm", {}),
         seed=job.seed,
-        journal=lambda role: kept / f"{digest(job.fingerprints[role])}.jsonl",
+        journal=lambda role: kept / f"{digest(states[role])}.jsonl",
     )
 
 

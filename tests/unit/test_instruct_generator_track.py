@@ -61,8 +61,8 @@ def cell(tmp_path: Path, *stages: Stage) -> Part:
         method=_Method(*stages),  # type: ignore[arg-type]
         seed=0,
         limit=None,
-        models={"writer": Writer(WRITER, "w")},
-        fingerprints={"writer": "w"},
+        models={"method.writer": Writer(WRITER, "w")},
+        fingerprints={"method.writer": "w"},
         files={},
         artifacts=ArtifactStore(tmp_path / "artifacts"),
     )

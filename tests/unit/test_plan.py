@@ -34,6 +34,32 @@ def test_controls_always_run(folder: Path) -> None:
     assert [c.method.name for c in found] == ["unedited", "gold-in-context", "ft-m"]
 
 
+def test_a_model_that_a_method_brings_along_is_part_of_the_method(folder: Path) -> None:
+    body = "algorithm:\n  type: pipeline\n  stages: [{type: perplexity}]\n  models: {scorer: %s}\n"
+    mine = method(folder, "mine", body % "stories260k")
+    other = method(folder, "other", body % "atlas-small")
+    alone = {c.method.name: c for c in cells("task:planted-small", mine, other)}
+    assert {c.comparable for c in alone.values()} == {alone["random-half"].comparable}
+    assert alone["mine"].names == {"task": "planted-small", "method": "mine", "models": {}}
+    assert alone["mine"].identity["models"] == {}
+    assert list(alone["mine"].identity["method"]["models"]) == ["method.scorer"]
+    assert differences(dict(alone["mine"].identity), dict(alone["other"].identity))
+    # The task may have a role of the same name, and keeps its own model in it.
+    (cell,) = cells("task:intrinsic-likelihood", mine, model="atlas-small")
+    assert {role: m["name"] for role, m in cell.job()["models"].items()} == {
+        "scorer": "atlas-small",
+        "method.scorer": "stories260k",
+    }
+    assert cell.names["models"] == {"scorer": "atlas-small"}
+    with pytest.raises(UsageError, match="method 'self-instruct' needs a model for its role 'writer'"):
+        cells("task:generator-truth", "self-instruct")
+    wrong = method(folder, "wrong", body % "simulated-writer")
+    with pytest.raises(
+        UsageError, match="needs a language_model for its role 'scorer'; simulated-writer is a chat_model"
+    ):
+        cells("task:planted-small", wrong)
+
+
 def test_a_method_joins_the_blocks_that_it_fits(folder: Path) -> None:
     mine = method(folder, "mine", "extends: ft-m\n")
     found = [c for c in cells("quickstart", mine) if c.method.name == "mine"]

@@ -14,7 +14,7 @@ from ....canonical import digest
 from ....job import Job, Part
 from ...chat.models import ChatModel
 from ...chat.requests import Reply, Request
-from ..benches import benches, pipeline_of
+from ..benches import benches, own, pipeline_of
 from ..contents import Instructions
 from ..exhibits import stages
 from ..flow import Tally
@@ -109,22 +109,22 @@ def generate(protocol: GeneratorTruth, job: Job) -> Iterator[Part]:
 def _made(job: Job, seeds: Sequence[Row], folder: Path, most: float = float("inf")) -> Made:
     """One run, with its journals in `folder`; `most`: replies after which it is killed."""
     made, pipeline = Made(), pipeline_of(job)
-    models = dict(job.models)
+    models = own(job, job.models)
     for role in pipeline.models:
         if hasattr(models[role], "answer"):
             made.watched[role] = models[role] = Watched(models[role], most)  # type: ignore[arg-type]
     by_stage = benches(
         pipeline,
         models,
-        job.fingerprints,
+        own(job, job.fingerprints),
         job.files.get("algorithm", {}),
         seed=job.seed,
         journal=lambda role: folder / f"{role}.jsonl",
     )
     with suppress(Killed):
         made.rows += pipeline.run(iter(seeds), by_stage, made.tally, made.rejected.append)
-    accounts = [asking.account for bench in by_stage.values() for asking in bench.asking.values()]
-    made.tokens = sum((a.prompt_tokens or 0) + (a.completion_tokens or 0) for a in accounts[: len(made.watched)])
+    accounts = [asking.account for asking in next(iter(by_stage.values())).asking.values()]
+    made.tokens = sum((a.prompt_tokens or 0) + (a.completion_tokens or 0) for a in accounts)
     return made
 
 
