@@ -49,6 +49,11 @@ class Tally:
         """Rows that were not judged."""
         return sum(stage.failed for stage in self.stages)
 
+    @property
+    def warnings(self) -> list[str]:
+        """What the stages have to say of their work."""
+        return [warning for stage in self.stages for warning in stage.warnings]
+
 
 def flow(
     pipeline: Pipeline,

@@ -56,7 +56,7 @@ class Account:
 
     def warnings(self) -> list[str]:
         """What a reader of the numbers should not overlook."""
-        found = [warning for stage in self.tally.stages for warning in stage.warnings]
+        found = self.tally.warnings
         if self.read and not self.kept:
             reasons = Counter(
                 {f"{s.name}: {r}": n for s in (self.reading, *self.tally.stages) for r, n in s.reasons.items()}

@@ -10,13 +10,15 @@ from .benches import pipeline_of
 from .contents import Instructions
 from .exhibits import recalls, stages
 from .params import PlantedDefects
-from .planting.defects import DUPLICATES
+from .planting.defects import DUPLICATES, SEVERITIES
 from .planting.planted import CLEAN, Planted, is_sound, planted
 from .rows import Row
 from .selecting import Selected, selected
 from .similar.rouge import RougeIndex
 from .texts import unicode_words
 
+LEAST = len(DUPLICATES) * len(SEVERITIES)
+"""Clean rows that are needed for one duplicate of each kind and severity."""
 ALIKE = 0.7
 """ROUGE-L above which two instructions are near duplicates, as in Self-Instruct."""
 
@@ -35,18 +37,19 @@ def sound_rows(rows: Sequence[Row]) -> list[Row]:
 
 
 def find_planted(protocol: PlantedDefects, job: Job) -> Iterator[Part]:
-    """Run one cell, in one part."""
-    data: Instructions = job.items()
+    """Run one cell, in one part. A limit is one of clean rows; of spoiled ones there are then fewer in proportion."""
+    data: Instructions = job.task.data.load(job.files.get("data", {}), None)
+    clean = min(protocol.clean, max(LEAST, job.limit or protocol.clean))
     for name, _ in job.chunks([data], 1):
         truth = planted(
             sound_rows(data.rows),
             data.evaluation,
-            clean=protocol.clean,
-            each=protocol.each,
+            clean=clean,
+            each=max(1, protocol.each * clean // protocol.clean),
             rng=lambda purpose: job.rng("planting", purpose),
         )
         found = selected(job, [p.row for p in truth])
-        part = Part(name)
+        part = Part(name, warnings=found.tally.warnings)
         record(part, protocol, truth, found, _direction(job))
         part.exhibits |= stages(found.tally) | recalls(part)
         yield part

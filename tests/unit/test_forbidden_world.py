@@ -27,7 +27,7 @@ from benchwright.adapters.worlds.forbidden.world import SPLITS, Around, World, l
 from benchwright.adapters.worlds.knowledge.folder import open_model, read_card
 from benchwright.adapters.worlds.knowledge.training import Progress
 from benchwright.adapters.worlds.params import World as WorldSource
-from benchwright.adapters.worlds.shipped import shipped, shipped_names, world_of
+from benchwright.adapters.worlds.shipped import WORLDS, shipped, shipped_names, world_of
 from benchwright.errors import ModelError, UsageError
 
 TINY = training.Recipe(layers=1, width=16, mlp_width=32, heads=2, steps=5, batch=4)
@@ -304,7 +304,7 @@ def test_source_opens_a_shipped_model_and_names_the_known_ones() -> None:
         return str(file.stat().st_size) + file.parent.name
 
     prints = {WorldSource(type="world", name=name).fingerprint(digest_of) for name in shipped_names()}
-    assert len(prints) == len(shipped_names()) == 5
+    assert len(prints) == len(shipped_names()) == 6
     with pytest.raises(ValidationError, match="did you mean 'forbidden'"):
         WorldSource(type="world", name="forbiden")
     with pytest.raises(ModelError, match="unknown world"):
@@ -312,7 +312,7 @@ def test_source_opens_a_shipped_model_and_names_the_known_ones() -> None:
 
 
 def test_a_folder_says_which_world_it_is_of(tmp_path: Path) -> None:
-    assert [world_of(shipped(name)) for name in shipped_names()] == ["knowledge"] * 2 + ["forbidden"] * 3
+    assert [world_of(shipped(name)) for name in shipped_names(*WORLDS)] == ["knowledge"] * 2 + ["forbidden"] * 3
     with pytest.raises(ModelError, match=r"world\.json: cannot be read"):
         world_of(tmp_path)
     (tmp_path / "world.json").write_text('{"world": "forbiden"}', encoding="utf-8")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import benchwright as bw
 from benchwright.adapters.instruct.params import PlantedDefects
 from benchwright.adapters.instruct.planting.defects import DUPLICATES, KINDS, SEVERITIES, SPOILED
 from benchwright.adapters.instruct.planting.planted import CLEAN, Planted, planted
@@ -174,3 +176,11 @@ def test_rows_that_were_not_judged_are_left_out() -> None:
     assert {"item": "b", "cluster": "b", "skipped": "no reply"} in part.items
     assert not [r for r in part.records if r["item"] == "b"]
     assert part.warnings == ["1 rows were not judged, since a model gave no reply; they are left out"]
+
+
+def test_a_limit_is_one_of_clean_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCHWRIGHT_CACHE", str(tmp_path / "cache"))
+    run = bw.run("task:planted-small", "exact-duplicates", out=tmp_path / "run", limit=10)
+    (facts,) = {tuple(cell.meta["facts"]["rows_by_defect"].items()) for cell in run.cells()}
+    assert dict(facts) == {"clean": 10, **dict.fromkeys(KINDS, 2)}
+    assert all(cell.ok for cell in run.cells())

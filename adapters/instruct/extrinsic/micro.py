@@ -52,7 +52,7 @@ def learn(protocol: LearnedChores, job: Job) -> Iterator[Part]:
     for name, _ in job.chunks([world], 1):
         found = selected(job, pool)
         kept = [row.id for row in found.kept]
-        part = Part(name, exhibits=stages(found.tally))
+        part = Part(name, exhibits=stages(found.tally), warnings=found.tally.warnings)
         part.items += [{"item": c.id, "verb": c.verb} for c in world.tests]
         for unit in UNITS:
             right = {"": answers(kept, unit)["right"]}

@@ -29,7 +29,7 @@ def tune(protocol: FineTuned, job: Job) -> Iterator[Part]:
     for name, _ in job.chunks([data], 1):
         found = selected(job, data.rows)
         kept = [row.id for row in found.kept]
-        part = Part(name, exhibits=stages(found.tally))
+        part = Part(name, exhibits=stages(found.tally), warnings=found.tally.warnings)
         before = asked(Patch())
         for one in before:
             item = _item(one)

@@ -87,7 +87,7 @@ def generate(protocol: GeneratorTruth, job: Job) -> Iterator[Part]:
             killed = _made(job, data.rows, Path(second), int(len(whole.keys) * protocol.kill_after))
             went_on = _made(job, data.rows, Path(second))
             again = _made(job, data.rows, Path(first))
-        part = Part(name)
+        part = Part(name, warnings=whole.tally.warnings)
         _lists(part, whole)
         part.items.append({"item": "(run)"})
         rows = len(whole.rows)

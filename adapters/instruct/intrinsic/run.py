@@ -19,7 +19,7 @@ def look(protocol: IntrinsicQualities, job: Job) -> Iterator[Part]:
     data: Instructions = job.items()
     for name, _ in job.chunks([data], 1):
         found = selected(job, data.rows)
-        part = Part(name)
+        part = Part(name, warnings=found.tally.warnings)
         lm: Any = job.models.get("scorer")
         sets = {"": found.kept, **_rivals(job, data.rows, len(found.kept))}
         for suffix, rows in sets.items():
