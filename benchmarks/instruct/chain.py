@@ -1,8 +1,8 @@
 """Throughput and memory of the default chain: `OMP_NUM_THREADS=1 python benchmarks/instruct/chain.py [--write]`.
 
 50,000 rows are made of the shipped 5,000 by repeating them with words dropped, doubled and replaced; each chain runs as
-a user would run it. Beside `curate` stands the same chain without `rouge`, which holds words of
-the rows that it keeps: that one streams, and its memory must not grow with the file.
+a user would run it. Beside `curate` stands its part that looks at one row at a time (lengths and rules): that one
+streams, and its memory must not grow with the file. The others hold 16 bytes or the words of each row that they keep.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROUGE_UP_TO = 50_000
 STREAMING = """
 kind: method
 name: streaming
-algorithm: {type: pipeline, stages: [{type: exact_duplicates}, {type: length}, {type: rules}]}
+algorithm: {type: pipeline, stages: [{type: length}, {type: rules}]}
 """
 
 
