@@ -29,6 +29,12 @@ class RunError(BenchwrightError):
     """A run folder cannot be used: locked, read-only, full, or of another format."""
 
 
+class Interrupted(BenchwrightError):
+    """Ctrl-C or a termination signal; what is finished is kept."""
+
+    exit_code = 130
+
+
 class Skip(BenchwrightError):
     """Raised by an adapter when a method does not apply to this model; the cell is recorded as `skipped`."""
 

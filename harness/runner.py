@@ -11,7 +11,7 @@ from typing import Any
 
 from . import parts
 from .artifacts import ArtifactStore, artifact_root
-from .errors import BenchwrightError, RunError
+from .errors import Interrupted, RunError
 from .executors import Executor, Outcome, Worker
 from .loading.resolve import resolved_json
 from .plan import PlannedCell
@@ -20,12 +20,6 @@ from .runfolder import writable
 from .store import FORMAT, commit_cell
 
 OnEvent = Callable[[PlannedCell, Mapping[str, Any]], None]
-
-
-class Interrupted(BenchwrightError):
-    """Ctrl-C or a termination signal; what is finished is kept."""
-
-    exit_code = 130
 
 
 class _Queue:

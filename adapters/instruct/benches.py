@@ -10,7 +10,7 @@ from ...artifacts import ArtifactStore
 from ...canonical import digest
 from ...components import OWN, Resource
 from ...job import Job
-from ..chat.asking import Asking
+from ..chat.asking import Account, Asking
 from ..chat.journal import Journal
 from ..chat.models import chat_model
 from .methods.pipeline import Pipeline
@@ -52,6 +52,11 @@ def benches(
         )
         for place, name in enumerate(pipeline.names)
     }
+
+
+def accounts(by_stage: Mapping[str, Workbench]) -> dict[str, Account]:
+    """What was asked of each model and what it cost, by role: all benches of a pipeline share them."""
+    return {role: asking.account for bench in by_stage.values() for role, asking in bench.asking.items()}
 
 
 def _below(files: Mapping[str, Path], prefix: str) -> dict[str, Path]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...errors import BenchwrightError, UsageError
+from ...errors import Interrupted, UsageError
 from .formats.records import SUFFIXES
 
 if TYPE_CHECKING:
@@ -20,12 +20,6 @@ COMMANDS: dict[str, typer.Typer] = {"instruct": app}
 
 NOT_JUDGED = 3
 """Exit code when rows are left that no stage could judge."""
-
-
-class Interrupted(BenchwrightError):
-    """Ctrl-C or a termination signal."""
-
-    exit_code = 130
 
 
 @app.callback()

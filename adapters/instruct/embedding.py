@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from ...errors import ModelError
+from ..chat.requests import sendable
 from .methods.diversity import Embedding, MeanPool, SentenceTransformers
-from .methods.likelihood import whole
 from .rows import Row
 from .stage import Workbench
 from .texts import unicode_words
@@ -25,7 +25,7 @@ Vectors: TypeAlias = Any
 def text_of(row: Row, of: Literal["prompt", "output", "both"]) -> str:
     """Instruction with input, the answer, or both; with what a conversation said earlier."""
     prompt = [*(turn.text for turn in row.earlier), row.prompt]
-    return whole("\n".join({"prompt": prompt, "output": [row.output], "both": [*prompt, row.output]}[of]))
+    return sendable("\n".join({"prompt": prompt, "output": [row.output], "both": [*prompt, row.output]}[of]))
 
 
 def embedded(embedding: Embedding, texts: Sequence[str], bench: Workbench) -> Vectors:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 
 from ...errors import ModelError
+from ..chat.requests import sendable
 from ..lm import scoring
 from ..lm.forward import logits_at
 from ..lm.model import LanguageModel
-from .methods.likelihood import whole
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Loss:
 
 def read(lm: LanguageModel, before: str, answer: str) -> tuple[tuple[int, ...], int]:
     """Tokens of `before` and `answer` as one text, and where the answer's begin: those that reach beyond `before`."""
-    ids, spans = scoring.tokenised(lm, before + whole(answer))
+    ids, spans = scoring.tokenised(lm, before + sendable(answer))
     return ids, next((i for i, (_, end) in enumerate(spans) if end > len(before)), len(ids))
 
 

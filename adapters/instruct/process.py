@@ -13,14 +13,12 @@ from typing import Any
 from ...alone import OpenedMethod
 from ...errors import UsageError
 from ..chat.asking import Account as Asked
-from .benches import benches
+from .benches import accounts, benches
 from .flow import StageTally, Tally
 from .formats.reading import READING, rows_of
 from .formats.records import Found
 from .methods.pipeline import Pipeline
 from .rows import Rejected, Row
-
-Sink = Callable[[Row | Rejected], object]
 
 
 @dataclass
@@ -124,8 +122,7 @@ def process(
         journal=journal,
         progress=told,
     )
-    asking = next(iter(by_stage.values())).asking
-    account.asked = {role: asked.account for role, asked in asking.items()}
+    account.asked = accounts(by_stage)
     for row in pipeline.run(rows(), by_stage, account.tally, lambda rejected: turn_away(name, rejected)):
         account.kept += 1
         keep(name, row)

@@ -39,6 +39,13 @@ class Row:
         """Instruction and input, as one text."""
         return f"{self.instruction}\n{self.input}" if self.input else self.instruction
 
+    def texts(self, history: bool = False) -> dict[str, str]:
+        """What fills a template in: `instruction`, `input`, `prompt` and `output`. Unless the template has a place for
+        the `history`, what was said earlier in a conversation stands in front of the question, a turn a line."""
+        earlier = "" if history else "".join(f"{turn.text}\n" for turn in self.earlier)
+        asked = {"instruction": earlier + self.instruction, "input": self.input, "prompt": earlier + self.prompt}
+        return {**asked, "output": self.output}
+
     def scored(self, **scores: float | None) -> Row:
         """The same row with more scores."""
         return replace(self, scores={**self.scores, **scores})

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from instruct_fixtures import Fake
 from pydantic import ValidationError
 
 from benchwright.adapters.chat.requests import Reply, Request
 from benchwright.adapters.instruct.methods.judged import LlmScore, LlmScoreEasyInstruct
 from benchwright.adapters.instruct.rows import Rejected, Row, Turn
 from benchwright.adapters.instruct.stage import Outcome, Stage, Workbench
-
-
-class Fake:
-    """Answers with what a function says, and remembers what it was asked."""
-
-    def __init__(self, answer: Callable[[Request], str | Reply]) -> None:
-        self.answer = answer
-        self.calls: list[list[Request]] = []
-        self.forgotten: list[Request] = []
-
-    def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        self.calls.append(list(requests))
-        said = [self.answer(request) for request in requests]
-        return [text if isinstance(text, Reply) else Reply(text) for text in said]
-
-    def forget(self, requests: Sequence[Request]) -> None:
-        self.forgotten += requests
 
 
 def run(stage: Stage, rows: Sequence[Row], fake: Fake) -> list[Outcome]:

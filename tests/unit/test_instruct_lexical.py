@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from instruct_fixtures import LONG, ODD
 from lexicalrichness import LexicalRichness
 from pydantic import ValidationError
 
@@ -200,28 +201,6 @@ def test_scripts_and_code() -> None:
     assert scripts("aé я 春は 1!") == {"LATIN": 2, "CYRILLIC": 1, "HAN": 2}
     assert is_code("def f(x):\n    return x")
     assert not is_code("A sentence; and another one.")
-
-
-ODD = [
-    "",
-    " ",
-    "12 34",
-    "请写一首关于春天的诗。",
-    "🐱🐱",
-    "\ud800 half \udfff",
-    "ไม่มีช่องว่าง",
-    "\x00\x07",
-    "```python\n\ud800",
-]
-LONG = [
-    "a(" * 50_000,
-    "x " * 50_000,
-    ";" * 100_000,
-    " " * 100_000,
-    "<a " * 33_000,
-    "```python\n" * 10_000,
-    '."' * 50_000,
-]
 
 
 @pytest.mark.parametrize(

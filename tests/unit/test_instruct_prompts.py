@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from instruct_fixtures import Fake
 from pydantic import ValidationError
 
 from benchwright.adapters.chat.requests import Reply, Request
@@ -17,23 +18,6 @@ from benchwright.adapters.instruct.prompts.template import After, Json, Template
 from benchwright.adapters.instruct.rows import Rejected, Row, Turn
 from benchwright.adapters.instruct.stage import Outcome, Workbench
 from benchwright.errors import SpecError, UsageError
-
-
-class Fake:
-    """Answers with what a function says, and remembers what it was asked."""
-
-    def __init__(self, answer: Callable[[Request], str | Reply]) -> None:
-        self.answer = answer
-        self.asked: list[Request] = []
-        self.forgotten: list[Request] = []
-
-    def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        self.asked += requests
-        said = [self.answer(request) for request in requests]
-        return [text if isinstance(text, Reply) else Reply(text) for text in said]
-
-    def forget(self, requests: Sequence[Request]) -> None:
-        self.forgotten += requests
 
 
 def run(rows: Sequence[Row], fake: Fake, files: dict[str, Path] | None = None, **prompt: Any) -> list[Outcome]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from instruct_fixtures import LONG, ODD
 
 from benchwright.adapters.instruct.methods.lexical import Rules
 from benchwright.adapters.instruct.rows import Rejected, Row
@@ -77,28 +78,6 @@ def test_a_spoiled_answer_breaks_its_rule_unless_that_is_switched_off(rule: str,
 
 def test_every_rule_has_a_switch() -> None:
     assert list(RULES) == [name for name in Rules.model_fields if name not in ("type", "name")]
-
-
-ODD = [
-    "",
-    " ",
-    "12 34",
-    "请写一首关于春天的诗。",
-    "🐱🐱",
-    "\ud800 half \udfff",
-    "ไม่มีช่องว่าง",
-    "\x00\x07",
-    "```python\n\ud800",
-]
-LONG = [
-    "a(" * 50_000,
-    "x " * 50_000,
-    ";" * 100_000,
-    " " * 100_000,
-    "<a " * 33_000,
-    "```python\n" * 10_000,
-    '."' * 50_000,
-]
 
 
 @pytest.mark.parametrize("rule", RULES)

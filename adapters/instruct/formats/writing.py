@@ -7,10 +7,12 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ....alone import check_writable
 from ....errors import DataError, UsageError
 from ..rows import Rejected, Row
 from .reading import KEPT
@@ -33,12 +35,18 @@ def record_of(outcome: Row | Rejected, format: str) -> dict[str, Any]:
     return {**record, KEPT: told}
 
 
-def line_of(record: Mapping[str, Any]) -> bytes:
-    """A line of JSON. Half a character (a lone surrogate), which UTF-8 has no bytes for, is written as an escape."""
+def line_of(record: Mapping[str, Any]) -> tuple[bytes, bool]:
+    """A line of JSON, and whether all of it is UTF-8: half a character (a lone surrogate) is written as an escape."""
     try:
-        return json.dumps(record, ensure_ascii=False).encode() + b"\n"
+        return json.dumps(record, ensure_ascii=False).encode() + b"\n", True
     except UnicodeEncodeError:
-        return json.dumps(record).encode() + b"\n"
+        return json.dumps(record).encode() + b"\n", False
+
+
+def _open(file: Path, packed: bool, open_: ExitStack) -> Any:
+    """A file to write, until `open_` is closed. No name and no time in an archive: the same rows are the same bytes."""
+    raw = open_.enter_context(file.open("wb"))
+    return open_.enter_context(gzip.GzipFile("", "wb", fileobj=raw, mtime=0)) if packed else raw
 
 
 class Writer:
@@ -53,26 +61,23 @@ class Writer:
 
     def __enter__(self) -> Writer:
         """Raises UsageError where nothing can be written."""
+        self._open = ExitStack()
         try:
-            self._raw = self._lines.open("wb")
+            self._file = _open(self._lines, self.path.name.endswith(".jsonl.gz"), self._open)
         except OSError as error:
             raise UsageError(f"{self._lines}: cannot be written ({error.strerror})") from error
-        packed = self.path.name.endswith(".jsonl.gz")
-        # No name and no time in it: the same rows are the same bytes.
-        self._file: Any = gzip.GzipFile("", "wb", fileobj=self._raw, mtime=0) if packed else self._raw
         return self
 
     def add(self, outcome: Row | Rejected, format: str) -> None:
         """Write one row; one that a stage made, in `format`."""
         record = record_of(outcome, format)
-        line = line_of(record)
-        if self._halved is None and rb"\ud" in line and not _encodes(record):
+        line, whole = line_of(record)
+        if not whole and self._halved is None:
             self._halved = record[KEPT]["id"]
         self._file.write(line)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._file.close()
-        self._raw.close()
+        self._open.close()
         if kind is not None:
             if not self._lines.stat().st_size:
                 self._lines.unlink()
@@ -88,8 +93,8 @@ def check_output(option: str, path: Path, overwrite: bool, source: str) -> None:
     """Say before the work that a file cannot be written. Raises UsageError."""
     if path.suffix and not path.name.endswith(SUFFIXES):
         raise UsageError(f"{option} {path}: expected a name with {', '.join(SUFFIXES)}, or a folder for a data set")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"{option} {path}: there is no folder {path.parent}")
+    # A folder is what a data set is saved in.
+    check_writable(option, None if path.is_dir() and not path.suffix else path)
     read = Path(source).resolve()
     if read in (path.resolve(), *path.resolve().parents) and read.exists():
         raise UsageError(f"{option} {path}: is, or is inside of, what is read; choose another name")
@@ -101,24 +106,14 @@ def check_output(option: str, path: Path, overwrite: bool, source: str) -> None:
         raise UsageError(f"{option} {path}: cannot be written there")
 
 
-def _encodes(record: Mapping[str, Any]) -> bool:
-    try:
-        json.dumps(record, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _converted(lines: Path, path: Path, halved: str | None) -> None:
     """JSON Lines as one JSON list, as Parquet, or as a saved data set, written aside and renamed. Raises DataError,
     with the rows still in `lines`, for what a table cannot hold."""
     with TemporaryDirectory(dir=path.absolute().parent, prefix=".writing-") as aside:
         made = Path(aside) / path.name
         if path.name.endswith((".json", ".json.gz")):
-            opened: Any = (
-                gzip.GzipFile("", "wb", fileobj=made.open("wb"), mtime=0) if path.suffix == ".gz" else made.open("wb")
-            )
-            with lines.open("rb") as rows, opened as out:
+            with lines.open("rb") as rows, ExitStack() as open_:
+                out = _open(made, path.suffix == ".gz", open_)
                 for number, line in enumerate(rows):
                     out.write((b",\n" if number else b"[\n") + line.rstrip(b"\n"))
                 out.write(b"\n]\n" if lines.stat().st_size else b"[]\n")

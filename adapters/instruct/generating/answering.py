@@ -13,7 +13,7 @@ from ...chat.requests import Reply, Request
 from ..prompts.template import ROW, Filled, Parse, Template
 from ..rows import Row
 from ..stage import Outcome, Workbench
-from .asked import CHUNK, Asks, asked, chunks, plain, texts_of, unanswered
+from .asked import CHUNK, Asks, asked, chunks, plain, unanswered
 from .fields import json_in, last_after
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _request(spec: Answer, messages: tuple[tuple[str, str], ...]) -> Request:
 
 def _one_by_one(spec: Answer, template: Template, rows: Sequence[Row], asking: Asks) -> list[tuple[Reply, str | None]]:
     """Each row in a conversation of its own: wherever the model's own words belong, it is asked, all rows at once."""
-    left = [_with_history(template.filled(texts_of(row, template.history)), row, template.history) for row in rows]
+    left = [_with_history(template.filled(row.texts(template.history)), row, template.history) for row in rows]
     said: list[tuple[tuple[str, str], ...]] = [() for _ in rows]
     failed: dict[int, Reply] = {}
     while True:
@@ -101,7 +101,7 @@ def _in_batches(spec: Answer, template: Template, rows: Sequence[Row], asking: A
 
 def _batch(template: Template, rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
     assert template.batch is not None
-    questions = [template.question(i, texts_of(row)) for i, row in enumerate(rows, start=1)]
+    questions = [template.question(i, row.texts()) for i, row in enumerate(rows, start=1)]
     return plain(template.filled({"questions": template.batch.separator.join(questions)}))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Protocol, TypeVar
@@ -44,18 +44,6 @@ def chunks(rows: Iterable[Row], size: int = CHUNK) -> Iterator[list[Row]]:
 def plain(filled: Filled) -> tuple[tuple[str, str], ...]:
     """Messages of a template that asks once."""
     return tuple((role, text or "") for role, text in filled)
-
-
-def texts_of(row: Row, history: bool = False) -> Mapping[str, str]:
-    """What a row fills in. Unless the template has a place for the `history`, what was said earlier in a conversation
-    stands in front of the question, a turn a line."""
-    earlier = "" if history else "".join(f"{turn.text}\n" for turn in row.earlier)
-    return {
-        "instruction": earlier + row.instruction,
-        "input": row.input,
-        "prompt": earlier + row.prompt,
-        "output": row.output,
-    }
 
 
 def asked(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from ...chat.requests import Reply, Request
 from ..prompts.template import Template
 from ..rows import Row
-from .asked import Asks, asked, plain, texts_of
+from .asked import Asks, asked, plain
 from .fields import score_in
 
 
@@ -19,7 +19,7 @@ def score_rows(
     low, high = scale
     requests = [
         Request(
-            plain(template.filled({**texts_of(row), "low": str(low), "high": str(high)})), max_tokens, purpose="score"
+            plain(template.filled({**row.texts(), "low": str(low), "high": str(high)})), max_tokens, purpose="score"
         )
         for row in rows
     ]

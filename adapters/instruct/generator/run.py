@@ -14,7 +14,7 @@ from ....canonical import digest
 from ....job import Job, Part
 from ...chat.models import ChatModel
 from ...chat.requests import Reply, Request
-from ..benches import benches, own, pipeline_of
+from ..benches import accounts, benches, own, pipeline_of
 from ..contents import Instructions
 from ..exhibits import stages
 from ..flow import Tally
@@ -75,7 +75,7 @@ class Made:
     @property
     def lines(self) -> list[str]:
         """The rows as they would be written."""
-        return [digest(line_of(record_of(outcome, "alpaca"))) for outcome in self.outcomes]
+        return [digest(line_of(record_of(outcome, "alpaca"))[0]) for outcome in self.outcomes]
 
 
 def generate(protocol: GeneratorTruth, job: Job) -> Iterator[Part]:
@@ -123,8 +123,8 @@ def _made(job: Job, seeds: Sequence[Row], folder: Path, most: float = float("inf
     )
     with suppress(Killed):
         made.rows += pipeline.run(iter(seeds), by_stage, made.tally, made.rejected.append)
-    accounts = [asking.account for asking in next(iter(by_stage.values())).asking.values()]
-    made.tokens = sum((a.prompt_tokens or 0) + (a.completion_tokens or 0) for a in accounts)
+    asked = accounts(by_stage).values()
+    made.tokens = sum((account.prompt_tokens or 0) + (account.completion_tokens or 0) for account in asked)
     return made
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from ....components import NOT_IDENTITY
+from ...chat.requests import sendable
 from ..rows import Rejected, Row
 from ..stage import Outcome, Workbench
 from .diversity import Limited, ranked
@@ -29,19 +30,8 @@ def filled(template: str, row: Row) -> str:
 
     What was said earlier in a conversation stands in front of the instruction, a turn a line.
     """
-    earlier = "".join(f"{turn.text}\n" for turn in row.earlier)
-    texts = {
-        "instruction": earlier + row.instruction,
-        "input": row.input,
-        "prompt": earlier + row.prompt,
-        "output": row.output,
-    }
-    return whole(re.sub(r"\{(instruction|input|prompt|output)\}", lambda found: texts[found[1]], template))
-
-
-def whole(text: str) -> str:
-    """The text with halves of characters (lone surrogates, which no tokenizer takes) replaced by U+FFFD."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    texts = row.texts()
+    return sendable(re.sub(r"\{(instruction|input|prompt|output)\}", lambda found: texts[found[1]], template))
 
 
 def _known(template: str) -> str:
