@@ -90,7 +90,7 @@ def test_training_goes_on_after_a_kill_and_ends_with_the_same_bytes(tmp_path: Pa
     assert train(tmp_path / "whole", "whole-net").wait() == 0
     broken = tmp_path / "broken"
     killed = train(broken, "broken-net")
-    while killed.poll() is None and not list(broken.rglob("training.safetensors")):
+    while killed.poll() is None and not list(broken.glob("artifacts/*.unfinished/**/training.safetensors")):
         time.sleep(0.005)
     killed.send_signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
