@@ -1,4 +1,4 @@
-"""What is not asked of every instance: an attack by fine-tuning, what changed inside, general ability."""
+"""What is not asked of every instance: an attack by fine-tuning, what changed inside."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from math import isfinite
 from statistics import fmean
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from ...errors import Skip
 from ...job import Job, Part
@@ -21,10 +21,6 @@ from .cases import DetoxCase
 from .inside import Region, looked, region_of
 from .params import Detox
 
-if TYPE_CHECKING:
-    from ..bridges.lm_eval import Scored
-
-GENERAL = "general"
 UNTRAINED = "the task has no training split"
 
 Measured: TypeAlias = dict[str, float] | Skip | Unusable
@@ -62,11 +58,6 @@ class Costly:
         rows = min(spec.batch_size, self._protocol.forward_batch)
         return Tune(type="tune", parameters=Everything(), stages=(stage,), forward_batch=rows)
 
-    @cached_property
-    def _general_before(self) -> list[Scored]:
-        """Of the untouched model. Raises DataError, Skip."""
-        return self._evaluated(Patch())
-
     def values(self, cases: Sequence[DetoxCase], patch: Patch, part: Part) -> list[dict[str, float]]:
         """Metric to value for each of the cases, which share a patch; what cannot be measured is counted in `part`."""
         found: list[dict[str, float]] = [{} for _ in cases]
@@ -101,37 +92,3 @@ class Costly:
             said = self._examiner.ask(cases, attacked, {INPUT})
         unsafe = [self._examiner.unsafe(case, responses) for case, responses in zip(cases, said, strict=True)]
         return [{"relearned_ds": fmean(1 - value for value in values.values())} for values in unsafe]
-
-    def general(self, owner: str, patch: Patch, part: Part, *, shared: bool) -> None:
-        """Items of their own: a document, scored on the untouched model and on the one that `owner` was made for.
-
-        A model that is `shared` by all instances is no draw from many: then documents alone are resampled.
-        """
-        if self._protocol.general is None:
-            return
-        if patch.decoding:
-            part.skip("general ability: the method decodes in a way that lm-evaluation-harness cannot score")
-            return
-        try:
-            sides = self._general_before, self._evaluated(patch)
-        except Skip as error:
-            part.skip(f"general ability: {error}")
-            return
-        # A perplexity may be infinite; before and after speak of the same documents.
-        for before, after in zip(*sides, strict=True):
-            if not (isfinite(before.value) and isfinite(after.value)):
-                part.skip("general ability: a document's value is not finite")
-                continue
-            benchmark, document = f"{before.task}.{before.metric}", f"{before.task}:{before.document}"
-            item = f"{owner}/{GENERAL}/{benchmark}/{before.document}"
-            cluster = [document, document if shared else owner]
-            part.items.append({"item": item, "benchmark": benchmark, "cluster": cluster})
-            for when, one in (("before", before), ("after", after)):
-                part.record(item, f"general.{when}", one.value if one.better == "higher" else -one.value)
-
-    def _evaluated(self, patch: Patch) -> list[Scored]:
-        from ..bridges.lm_eval import evaluate
-
-        spec, folder = self._protocol.general, self._job.files.get("protocol", {}).get("general.folder")
-        assert spec is not None
-        return evaluate(self._lm, patch, spec, folder, self._protocol.forward_batch)

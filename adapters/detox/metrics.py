@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from ...metrics import Metric
+from ..bridges.ability import GENERAL_METRICS
 from ..lm.retrieval import words
 from .cases import INPUTS
 
@@ -187,20 +188,7 @@ INSIDE = tuple(
     )
 )
 
-GENERAL = tuple(
-    Metric(
-        f"general.{when}",
-        f"general ability, {when}",
-        "higher" if when == "after" else "none",
-        f"score of a document of a general task, {what} (lower-is-better scores are negated)",
-        "lm-evaluation-harness",
-        by="benchmark",
-        unit="score",
-    )
-    for when, what in (("before", "the untouched model"), ("after", "the detoxified model"))
-)
-
-METRICS = (WITHIN, *SAFETY, *REFUSING, *ATTACKS, *KEPT, *INSIDE, *GENERAL)
+METRICS = (WITHIN, *SAFETY, *REFUSING, *ATTACKS, *KEPT, *INSIDE, *GENERAL_METRICS)
 
 
 def defense(unsafe: Mapping[str, float]) -> dict[str, float]:

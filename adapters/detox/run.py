@@ -13,6 +13,7 @@ import numpy as np
 
 from ...errors import Skip
 from ...job import Job, Part
+from ..bridges.ability import Ability
 from ..lm.checkpoints import kept, unfinished
 from ..lm.edited import carried_out, costing
 from ..lm.interventions import Intervention
@@ -42,6 +43,7 @@ class _Session:
     method: Intervention
     examiner: Examiner
     costly: Costly
+    ability: Ability
     gated: bool
 
     def score(
@@ -76,7 +78,7 @@ class _Session:
             own, (patch, *_) = zip(*group, strict=True)
             more += self.costly.values(own, patch, part)
             if general:
-                self.costly.general(own[0].request.id, patch, part, shared=self.method.scope != "per_instance")
+                self.ability.record(part, own[0].request.id, patch, shared=self.method.scope != "per_instance")
         for values, costs in zip(found, more, strict=False):
             values |= costs
         for case, values in zip(cases, found, strict=True):
@@ -129,8 +131,9 @@ def run(protocol: Detox, job: Job) -> Iterator[Part]:
     judge = judge_of(protocol, truth, job.files.get("protocol", {}), str(lm.device))
     examiner = Examiner(lm, judge, truth, protocol.new_tokens, protocol.prefill_words, protocol.forward_batch)
     costly = Costly(protocol, job, lm, examiner, [case.request for case in cases])
+    ability = Ability(lm, job, protocol.general, protocol.forward_batch)
     method.prepare(lm, job)
-    session = _Session(protocol, job, lm, method, examiner, costly, data.gated)
+    session = _Session(protocol, job, lm, method, examiner, costly, ability, data.gated)
     try:
         yield from _singles(session, cases) if protocol.mode == "single" else _streams(session, cases)
     finally:

@@ -39,3 +39,13 @@ class EditCase:
     rephrases: tuple[str, ...] = ()
     locality: Mapping[str, tuple[Probe, ...]] = field(default_factory=dict)
     portability: Mapping[str, tuple[Probe, ...]] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """That of its request."""
+        return self.request.id
+
+    @property
+    def requests(self) -> tuple[EditRequest, ...]:
+        """The one request."""
+        return (self.request,)

@@ -13,6 +13,7 @@ from math import exp
 from statistics import fmean
 
 from ...metrics import Metric
+from ..bridges.ability import GENERAL_METRICS
 
 KNOWEDIT = "Zhang et al. 2024, arXiv 2401.01286, section 5"
 COUNTERFACT = "Meng et al. 2022, arXiv 2202.05262; Meng et al. 2023, arXiv 2210.07229"
@@ -147,7 +148,7 @@ RETENTION = tuple(
     for how in _HOW
 )
 
-METRICS = (*OVERALL, *AVERAGE, *BY_KIND, *CONTRAST, *FLUENCY, *RETENTION)
+METRICS = (*OVERALL, *AVERAGE, *BY_KIND, *CONTRAST, *FLUENCY, *RETENTION, *GENERAL_METRICS)
 
 Tokens = tuple[int, ...]
 

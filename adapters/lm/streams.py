@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -11,13 +11,14 @@ from .requests import EditRequest
 
 
 class Case(Protocol):
-    """What a family asks of a model beside a request."""
+    """Requests that belong together, and what a family asks about them."""
 
     @property
-    def request(self) -> EditRequest: ...
+    def requests(self) -> tuple[EditRequest, ...]: ...
 
 
-Kind = TypeVar("Kind", bound=Case)
+Kind = TypeVar("Kind")
+Asked = TypeVar("Asked", bound=Case)
 
 
 @dataclass(frozen=True)
@@ -30,20 +31,36 @@ class Stream(Generic[Kind]):
     """Numbers of requests after which it is scored, rising; the last one is its length."""
 
 
-def without_conflicts(cases: Sequence[Kind], policy: str) -> tuple[list[Kind], list[Kind]]:
-    """The cases to keep, in order, and those that change a fact which a kept one changes too.
+def without_conflicts(cases: Sequence[Asked], policy: str) -> tuple[list[Asked], list[Asked]]:
+    """The cases to keep, in order, and those that contradict a kept one or repeat it.
 
-    `policy`: `drop` keeps the first of several, `last` the last, `error` raises DataError.
+    Two contradict each other where they want different things of one fact; a case whose facts are all changed by one
+    kept case repeats that. `policy`: `drop` keeps the first of several, `last` the last, `error` raises DataError.
     """
-    kept: dict[str, Kind] = {}
+    owners: dict[str, list[Asked]] = {}
+    kept: set[int] = set()
     for case in reversed(cases) if policy == "last" else cases:
-        first = kept.setdefault(case.request.fact_id, case)
-        if policy == "error" and first is not case:
-            both = f"{first.request.id} and {case.request.id}"
-            same = f"change the same fact ({case.request.prompt!r})"
-            raise DataError(f"requests {both} {same}; set conflicts (--conflicts) to drop or last")
-    chosen = {id(case) for case in kept.values()}
-    return [c for c in cases if id(c) in chosen], [c for c in cases if id(c) not in chosen]
+        rival = _rival(case, owners)
+        if rival is None:
+            kept.add(id(case))
+            for fact in {request.fact_id for request in case.requests}:
+                owners.setdefault(fact, []).append(case)
+        elif policy == "error":
+            (one, other), fact = (rival, case), case.requests[0].prompt
+            both = f"{one.requests[0].id} and {other.requests[0].id}"
+            raise DataError(
+                f"requests {both} change the same fact ({fact!r}); set conflicts (--conflicts) to drop or last"
+            )
+    return [c for c in cases if id(c) in kept], [c for c in cases if id(c) not in kept]
+
+
+def _rival(case: Asked, owners: Mapping[str, Sequence[Asked]]) -> Asked | None:
+    wanted = {request.fact_id: request.target_new for request in case.requests}
+    for other in (other for fact in wanted for other in owners.get(fact, ())):
+        theirs = {request.fact_id: request.target_new for request in other.requests}
+        if wanted.keys() <= theirs.keys() or any(theirs.get(fact, target) != target for fact, target in wanted.items()):
+            return other
+    return None
 
 
 def cut(

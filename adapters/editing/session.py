@@ -1,0 +1,190 @@
+"""The protocol of every track: edit, score, put back. Whatever is compared with the untouched model was asked of it
+before.
+
+A track says what it asks: it derives from `Track`, and `run` does the rest (single edits in chunks, batches, streams
+with checkpoints, conflicts, going on after a kill, costs, general ability).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
+
+from ...job import Job, Part
+from ..bridges.ability import Ability
+from ..lm.checkpoints import kept, unfinished
+from ..lm.edited import carried_out, costing
+from ..lm.interventions import Intervention
+from ..lm.model import LanguageModel
+from ..lm.patch import Patch
+from ..lm.requests import EditRequest
+from ..lm.scoring import Unusable
+from ..lm.streams import Stream, cut, without_conflicts
+from .protocol import Editing
+
+
+class Case(Protocol):
+    """What a track asks about some requests that belong together; most have one."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def requests(self) -> tuple[EditRequest, ...]: ...
+
+
+Kind = TypeVar("Kind", bound=Case)
+
+
+class Track(Generic[Kind]):
+    """One cell at work. `score` and `usable` are the track's own, the rest has defaults."""
+
+    def __init__(self, protocol: Editing, job: Job) -> None:
+        """Prepares the method. Raises DataError, ModelError, Skip."""
+        lm, method = job.models["subject"], job.method.algorithm
+        assert isinstance(lm, LanguageModel)
+        assert isinstance(method, Intervention)
+        self.protocol, self.lm, self.method = protocol, lm, method
+        self.job = replace(job, training=job.task.data.training(job.files.get("data", {})))
+        self.ability = Ability(lm, self.job, protocol.general, protocol.forward_batch)
+        method.prepare(lm, self.job)
+
+    def usable(self, cases: Sequence[Kind]) -> tuple[list[Kind], dict[str, str]]:
+        """Cases that can be asked of the model, and by id the reasons of the others: the same for every method.
+
+        Raises DataError when none can be.
+        """
+        raise NotImplementedError
+
+    def score(self, part: Part, models: Sequence[tuple[Sequence[Kind], Patch]], suffix: str = "", **at: Any) -> None:
+        """Record the values of all cases of some edited models into `part`, under their ids and `suffix`."""
+        raise NotImplementedError
+
+    def show(self, part: Part, edited: Sequence[tuple[Kind, Patch]]) -> None:
+        """Put exhibits into `part`: called once, with the first chunk or the longest stream."""
+
+    def item(self, case: Kind) -> dict[str, Any]:
+        """Attributes of a case that tables can be split by."""
+        first = case.requests[0]
+        return {"subject": first.subject} | ({"relation": first.relation} if first.relation else {})
+
+
+def run(track: Track[Kind]) -> Iterator[Part]:
+    """Edit and score all cases. Raises DataError when there are too few requests."""
+    cases, reasons = track.usable(track.job.items())
+    unusable = [{"item": case, "skipped": reason} for case, reason in reasons.items()]
+    if track.protocol.mode == "single":
+        yield from _singles(track, cases, unusable)
+    else:
+        yield from _streams(track, cases, unusable)
+
+
+def _item(track: Track[Kind], case: Kind, suffix: str, **more: Any) -> dict[str, Any]:
+    return {"item": case.id + suffix, **track.item(case), **more}
+
+
+def _singles(track: Track[Kind], cases: Sequence[Kind], unusable: list[dict[str, Any]]) -> Iterator[Part]:
+    if unusable and not track.job.has("unusable"):
+        yield Part("unusable", items=unusable)
+    for name, chunk in track.job.chunks(cases, track.protocol.chunk):
+        yield _each_alone(track, name, chunk, shown=chunk[0] is cases[0])
+
+
+def _each_alone(
+    track: Track[Kind], name: str, cases: Sequence[Kind], suffix: str = "", shown: bool = False, **at: Any
+) -> Part:
+    """Edit each case on the untouched model; many are worked on at once where the method can."""
+    part = Part(name, items=[_item(track, case, suffix) for case in cases])
+    with costing(part, sum(len(case.requests) for case in cases)):
+        patches = [_usable(part, patch) for patch in _apart(track, cases)]
+    edited = list(zip(cases, patches, strict=True))
+    if shown:
+        track.show(part, edited)
+    track.score(part, [([case], patch) for case, patch in edited], suffix, **at)
+    return part
+
+
+def _apart(track: Track[Kind], cases: Sequence[Kind]) -> list[Patch | Unusable]:
+    if all(len(case.requests) == 1 for case in cases):
+        return track.method.apply_each(track.lm, [case.requests[0] for case in cases], track.job)
+    found: list[Patch | Unusable] = []
+    for case in cases:
+        try:
+            for request in case.requests:
+                track.method.check(track.lm, request, track.job)
+            found.append(track.method.apply(track.lm, case.requests, None, track.job)[0])
+        except Unusable as error:
+            found.append(error)
+    return found
+
+
+def _usable(part: Part, patch: Patch | Unusable) -> Patch:
+    """The empty patch where the method cannot carry out a request, which is counted."""
+    if isinstance(patch, Patch):
+        return patch
+    part.skip(f"request not carried out: {patch}")
+    return Patch()
+
+
+def _streams(track: Track[Kind], cases: Sequence[Kind], unusable: list[dict[str, Any]]) -> Iterator[Part]:
+    p, job = track.protocol, track.job
+    cases, dropped = without_conflicts(cases, p.conflicts)
+    unusable = unusable + [{"item": c.id, "skipped": "request: contradicts another one"} for c in dropped]
+    reachable = tuple(t for t in p.checkpoints if t <= len(cases)) or p.checkpoints
+    first = Part("0", items=unusable)
+    if too_long := p.checkpoints[len(reachable) :]:
+        first.warnings.append(f"{len(cases)} usable requests: too few for T = {', '.join(map(str, too_long))}")
+    if not job.has(first.name):
+        yield first
+    in_order = [cases[i] for i in job.rng("edit-order").permutation(len(cases))]
+    streams = cut(in_order, reachable, p.streams, p.least_items, passing=p.mode == "sequential")
+    alone = [stream.cases[0] for stream in streams if stream.checkpoints == (1,)]
+    longer = [stream for stream in streams if stream.checkpoints != (1,)]
+    for number, stream in enumerate(longer):
+        job.progress(number, len(longer))
+        t = stream.checkpoints[-1]
+        # The requests of a short stream are requests of a longer one as well, so they need names of their own.
+        yield from _stream(track, stream, "" if t == reachable[-1] else f"@T{t}", number == 0, p.general is not None)
+    for name, chunk in job.chunks(alone, p.chunk, "alone-"):
+        yield _each_alone(track, name, chunk, "" if reachable[-1] == 1 else "@T1", T=1)
+
+
+def _stream(track: Track[Kind], stream: Stream[Kind], suffix: str, shown: bool, general: bool) -> Iterator[Part]:
+    """Edit one stream and score it at its checkpoints; each is a part that the next one continues from."""
+    p = track.protocol
+    todo, done, begun = unfinished(stream, track.job)
+    for t, name in todo:
+        part, cases, last = Part(name), stream.cases[:t], t == stream.checkpoints[-1]
+        if last:
+            # All requests of a stream are changed into one model: they are no independent items.
+            part.items += [_item(track, case, suffix, cluster=stream.name) for case in cases]
+        at_once = t if p.mode == "batch" else p.batch_size
+        groups = [_new(stream.cases, i, min(i + at_once, t)) for i in range(done, t, at_once)]
+        with costing(part, sum(map(len, groups))):
+            for group in groups:
+                for _, patch, state in carried_out(
+                    track.lm, track.method, group, max(len(group), 1), track.job, begun, partial(_usable, part)
+                ):
+                    begun = patch, state
+        done = t
+        if shown and last:
+            track.show(part, [(case, begun[0]) for case in cases])
+        track.score(part, [(cases, begun[0])], suffix, T=t)
+        if general and last and stream.name.endswith("-000"):
+            track.ability.record(part, stream.name, begun[0], T=t)
+        if not last:
+            part.state = kept(*begun)
+        yield part
+
+
+def _new(cases: Sequence[Kind], start: int, end: int) -> list[EditRequest]:
+    """Requests of some cases of a stream that no case before asks for: a fact of two questions is changed once."""
+    known = {(r.fact_id, r.target_new) for case in cases[:start] for r in case.requests}
+    found: dict[tuple[str, str], EditRequest] = {}
+    for request in (r for case in cases[start:end] for r in case.requests):
+        key = request.fact_id, request.target_new
+        if key not in known:
+            found.setdefault(key, request)
+    return list(found.values())
