@@ -51,13 +51,13 @@ REQUESTS = 30
 MODELS = {"editing": "atlas", "detox": "forbidden"}
 
 
-def task_of(family: str, model: str) -> TaskSpec:
-    """What candidates are scored on."""
+def task_of(family: str, model: str, learns: bool) -> TaskSpec:
+    """What candidates are scored on: half of the validation split where the method `learns` from the other half."""
     if family == "detox":
         cases = ForbiddenCases(type="forbidden", world=model, split="validation")
         ask = Detox(type="detox", judge=Exact(type="exact"), new_tokens=20)
         return TaskSpec(kind="task", name="tuning", data=cases, protocol=ask)
-    edits = WorldEdits(type="world_edits", world=model, split="validation", requests=REQUESTS)
+    edits = WorldEdits(type="world_edits", world=model, split="tuning" if learns else "validation", requests=REQUESTS)
     edit = Edit(type="edit", mode="sequential", checkpoints=(1, 10), streams=3, least_items=REQUESTS)
     return TaskSpec(kind="task", name="tuning", data=edits, protocol=edit)
 
@@ -99,8 +99,9 @@ def candidates(grid: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
 
 def tuned(name: str, grid: Mapping[str, list[Any]], family: str, model: str) -> list[dict[str, Any]]:
     """All candidates of a method, best first."""
-    job, opened, _ = job_for(Wanted(model, name), task_of(family, model), {})
-    library, found = within_reach(), []
+    library, found = within_reach(), list[dict[str, Any]]()
+    learns = "training_requests" in resolve(library, library.get("method", name)).spec.algorithm.consumes
+    job, opened, _ = job_for(Wanted(model, name), task_of(family, model, learns), {})
     for fields in candidates(grid):
         spec = {"kind": "method", "name": "candidate", "extends": name, "algorithm": nested(fields)}
         entry = Entry("method", "candidate", HERE, parse_tree(json.dumps(spec), "candidate"), False)

@@ -55,6 +55,10 @@ DATA_FOLDER = FieldMark("data folder")
 DataFolder = Annotated[str, Field(min_length=1), DATA_FILE, DATA_FOLDER]
 """A folder of data files, found like a `DataFile`."""
 
+LEARNED_FROM = FieldMark("data file to learn from")
+"""`Annotated[DataFile, LEARNED_FROM]`: only methods need it that consume what the data offers beside the task. It is no
+part of what makes cells comparable: rivals that learn nothing stand in the same table."""
+
 
 SPEC_NAMES = {kind: FieldMark(f"name of a {kind}") for kind in ("model", "method", "task")}
 """Marks of fields of a source that name another spec; see `ModelName`."""

@@ -81,6 +81,10 @@ class TaskSpec(Spec):
     """Where `--data hub` fetches the files."""
     data_help: Text = ""
     """How to get the data, shown when it is missing."""
+    data_sha256: Annotated[dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]], NOT_IDENTITY] = Field(
+        default_factory=dict
+    )
+    """SHA-256 of the published files, by field of `data`; a file that differs is told, and is used all the same."""
     protocol: TaskProtocol
     """How a method is run and scored."""
     metrics: Annotated[tuple[str, ...], NOT_IDENTITY] = ()

@@ -5,6 +5,7 @@ Needs no torch: weights and data are known by the digests of their files.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,7 +206,8 @@ class _Planner:
             models = self.models(task, block)
             root = data_root(task, self.options.data)
             # Files first: a missing data set is the commonest trouble, and the cheapest to tell.
-            task_files = data_files(task, root, task.spec.data_help)
+            task_files = data_files(task, root, task.spec.data_help, learns=False)
+            self.compare(task.spec, task_files)
             opened = self.opened(models)
             names = next((names_of(m, opened.named[role]) for role, m in models.items()), ())
             wanted = dict.fromkeys([*task.spec.controls, *block.methods, *joining])
@@ -218,12 +220,27 @@ class _Planner:
                         continue
                     raise UsageError(f"method {method_name!r} cannot be run on task {name!r}: {problem}")
                 files = {"task": task_files, "method": data_files(method, root, task.spec.data_help)}
+                if method.spec.algorithm.consumes & task.spec.data.offers():
+                    every = data_files(task, root, task.spec.data_help)
+                    if learned := {name: file for name, file in every.items() if name not in task_files}:
+                        files["learned"] = learned
                 brought = own_models(self.library, method, {}, self.options.device)
                 own = self.opened({f"{OWN}{role}": model for role, model in brought.items()})
                 for seed in self.options.seeds or suite.seeds:
                     yield self.cell(
                         task, method, opened, own, files, seed, self.options.limit or block.limit, suite.threads
                     )
+
+    def compare(self, task: TaskSpec, files: Mapping[str, Path]) -> None:
+        """Tell of files that are not the published ones."""
+        for field, expected in task.data_sha256.items():
+            file = files.get(f"data.{field}")
+            if file and (found := self.digests.of(file)) != expected:
+                warnings.warn(
+                    f"{file}: not the published file of {task.name}: SHA-256 {found[:16]}…, expected "
+                    f"{expected[:16]}…; published numbers do not compare",
+                    stacklevel=2,
+                )
 
     def opened(self, models: Mapping[str, Resolved]) -> _Models:
         named = {role: named_by(self.library, m, self.digests.of) for role, m in models.items()}

@@ -46,6 +46,7 @@ def environment() -> dict[str, Any]:
     }
 
 
+@cache
 def package_version(name: str) -> str:
     """Version of an installed distribution, or an empty string. Imports nothing."""
     try:

@@ -72,7 +72,7 @@ def carry_out(wanted: Wanted, file: Path, limit: int | None, say: Callable[[str]
     lm, algorithm = job.models["subject"], job.method.algorithm
     assert isinstance(lm, LanguageModel)
     assert isinstance(algorithm, Intervention)
-    if algorithm.scope != "per_instance" or "training_pairs" in algorithm.consumes:
+    if algorithm.scope != "per_instance" or "training_requests" in algorithm.consumes:
         needs = "is made once for a model" if algorithm.scope != "per_instance" else "needs a training split"
         raise UsageError(f"method {method.name!r} {needs}, so it cannot work on --requests; name a task with --task")
     say(f"detoxifying {model.name} with {method.name}, {len(cases)} instances, each alone …")

@@ -64,7 +64,9 @@ class Detox(TaskProtocol):
 
     roles: ClassVar[Mapping[str, str]] = {"subject": "language_model"}
     items: ClassVar[str] = "detox_case"
-    offers: ClassVar[frozenset[str]] = frozenset({"edit_requests", "unsafe_answers", "training_pairs"})
+    offers: ClassVar[frozenset[str]] = frozenset(
+        {"edit_requests", "unsafe_answers", "training_pairs", "training_requests"}
+    )
     accepts: ClassVar[frozenset[str]] = frozenset({"patch", "decoding"})
     type: Literal["detox"]
     judge: Annotated[Exact | Classifier, Field(discriminator="type")]

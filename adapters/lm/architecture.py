@@ -6,9 +6,10 @@ one of them does. Nothing asks for a model's type: a new family needs at most a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ...errors import ModelError, Skip
 
@@ -48,8 +49,25 @@ class Linear:
         return matrix.T if self.transposed else matrix
 
 
+_SEEN: WeakKeyDictionary[Any, dict[str, tuple[str, Any]]] = WeakKeyDictionary()
+"""Where parts of a model were found: looking through all of its modules takes longer than a pass of a small one."""
+
+
+def _remembered(model: Any, what: str, find: Callable[[], tuple[str, Any]]) -> tuple[str, Any]:
+    """What `find` finds, from an earlier call where that module still stands there."""
+    seen = _SEEN.setdefault(model, {})
+    name, module = seen.get(what, ("", None))
+    if module is None or model.get_submodule(name) is not module:
+        seen[what] = find()
+    return seen[what]
+
+
 def blocks(model: Any) -> tuple[str, Any]:
     """Name and `ModuleList` of the transformer blocks. Raises ModelError when it is not clear which they are."""
+    return _remembered(model, "blocks", lambda: _blocks(model))
+
+
+def _blocks(model: Any) -> tuple[str, Any]:
     count = getattr(model.config.get_text_config(), "num_hidden_layers", None)
     found = [
         (name, module)
@@ -117,7 +135,9 @@ def final_norm(model: Any) -> tuple[str, Any]:
 
 def head(model: Any) -> tuple[str, Any]:
     """Name and module of the projection to the vocabulary. Raises ModelError."""
-    return _named(model, model.get_output_embeddings(), "output head")
+    wanted = model.get_output_embeddings()
+    found = _remembered(model, "head", lambda: _named(model, wanted, "output head"))
+    return found if found[1] is wanted else _named(model, wanted, "output head")
 
 
 def embeddings(model: Any) -> tuple[str, Any]:

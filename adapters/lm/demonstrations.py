@@ -33,11 +33,14 @@ class Example:
     other_answer: str = ""
 
 
-def before(spec: InContext, request: EditRequest, files: Mapping[str, Path]) -> str:
-    """The examples that stand before the note of a request, those most like it last. Raises DataError, ModelError.
+def before(spec: InContext, request: EditRequest, files: Mapping[str, Path], rng: np.random.Generator) -> str:
+    """The examples that stand before the note of a request, the one most like it last. Raises DataError, ModelError.
 
     An example asks for its note itself (copied), for it in other words (updated), or for something else (retained).
-    None has the prompt of the request, whose answer it would tell.
+    As in the authors' code, each of the nearest edits is shown once, and chance (`rng`, the same for all requests)
+    says which of them is shown in which way; an edit that has no question of that kind is passed over. None has the
+    prompt of the request, whose answer it would tell. EasyEdit ranks all examples of all kinds together, so that one
+    edit may stand there three times and the kinds come in no fixed numbers.
     """
     demos = spec.demonstrations
     assert demos is not None
@@ -45,23 +48,24 @@ def before(spec: InContext, request: EditRequest, files: Mapping[str, Path]) -> 
     file = files["demonstrations.file"]
     stamp = file.stat().st_mtime_ns
     examples, scores = _examples(file, stamp), _index(file, stamp, by)(request.prompt)
-    scores = np.where([e.prompt == request.prompt for e in examples], -np.inf, scores)
-    asked = (
-        (demos.copied, lambda e: (e.prompt, e.target)),
-        (demos.updated, lambda e: (e.rephrased, e.target)),
-        (demos.retained, lambda e: (e.other, e.other_answer)),
-    )
-    chosen: list[tuple[float, str]] = []
-    for most, question in asked:
-        has = np.array([bool(question(e)[0]) for e in examples])
-        for i in best(np.where(has, scores, -np.inf), most, -1.0):
-            prompt, answer = question(examples[i])
-            e = examples[i]
+    left = [i for i in best(scores, len(examples), -np.inf) if examples[i].prompt != request.prompt]
+    kinds = rng.permutation([0] * demos.copied + [1] * demos.updated + [2] * demos.retained)
+    chosen = []
+    for kind in kinds.tolist():
+        place = next((i for i in left if _questions(examples[i])[kind][0]), None)
+        if place is not None:
+            left.remove(place)
+            e = examples[place]
+            prompt, answer = _questions(e)[kind]
             note = spec.template.format(prompt=e.prompt, subject=e.subject, target_new=e.target)
-            text = f"{note}{spec.question.replace('{question}', prompt)} {answer}{demos.end}"
-            chosen.append((float(scores[i]), text))
-    chosen.sort(key=lambda scored: scored[0])
-    return "".join(text for _, text in chosen)
+            chosen.append(f"{note}{spec.question.replace('{question}', prompt)} {answer}{demos.end}")
+    return "".join(reversed(chosen))
+
+
+def _questions(example: Example) -> tuple[tuple[str, str], tuple[str, str], tuple[str, str]]:
+    """Copied, updated and retained: prompt, empty where there is none, and answer."""
+    own = (example.prompt, example.target)
+    return own, (example.rephrased, example.target), (example.other, example.other_answer)
 
 
 @lru_cache(maxsize=4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,14 +38,17 @@ def logits_at(
     prompt_ends: Sequence[int],
     owners: Sequence[int] | None = None,
     weights: dict[str, torch.Tensor] | None = None,
+    behind: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
 ) -> torch.Tensor:
     """Logits in float32, shape (all places, vocabulary): of row 0 at `places[0]`, of row 1 at `places[1]` and so on.
 
     `prompt_ends`: last token of each row's prompt; `owners`: which of several stacked patches each row belongs to;
-    `weights`: tensors to use in place of parameters. The projection to the vocabulary, most of the cost of a small
+    `weights`: tensors to use in place of parameters; `behind`: makes of the model's inputs those of rows that follow
+    something (see prefixes.py). The projection to the vocabulary, most of the cost of a small
     model, is computed at these places alone.
     """
-    inputs = padded(rows, lm.device) | {"use_cache": False}
+    inputs: dict[str, Any] = {**padded(rows, lm.device), "use_cache": False}
+    inputs = behind(inputs) if behind else inputs
     with lm.asking(prompt_ends, owners or [0] * len(rows)), only_at(lm, places):
         if weights is None:
             logits = lm.model(**inputs).logits

@@ -7,7 +7,9 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 
+from .blocks import ClusterIndex, LowRankBlocks
 from .codebook import Codebook
+from .deferral import Deferral
 from .model import Asked
 from .routing import Detector, Switched
 from .sidememory import SideMemory
@@ -42,5 +44,9 @@ class Insert(Protocol):
 
 
 INSERTS: dict[str, type[Insert]] = {
-    kind.type: kind for kind in (Codebook, SideMemory, Added, Ablated, Mapped, Detector, Switched)
+    kind.type: kind
+    for kind in (
+        *(Codebook, SideMemory, Added, Ablated, Mapped, Detector, Switched),
+        *(Deferral, ClusterIndex, LowRankBlocks),
+    )
 }

@@ -14,6 +14,7 @@ from ...errors import ModelError
 from ..devices import prepared
 from .folder import check_folder
 from .model import LanguageModel
+from .saving import surround
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -76,7 +77,9 @@ def open_folder(
         raise ModelError(f"{folder}: has no fast tokenizer (tokenizer.json); character offsets are needed")
     if chat and not tokenizer.chat_template:
         raise ModelError(f"{folder}: its tokenizer has no chat template; leave out `chat_template: own`")
-    return LanguageModel(model if device_map else model.to(target), tokenizer, chat)
+    lm = LanguageModel(model if device_map else model.to(target), tokenizer, chat)
+    surround(lm, folder)
+    return lm
 
 
 def _sentence(error: Exception) -> str:

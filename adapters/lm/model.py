@@ -47,7 +47,9 @@ class LanguageModel:
     prompts: Prompts | None = field(default=None, init=False)
     """What a patch that it keeps does with prompts."""
     surrounded: bool = field(default=False, init=False)
-    """Whether it keeps inserted modules or a change of prompts, which no model folder could hold."""
+    """Whether it keeps inserted modules or a change of prompts, which weights alone do not hold."""
+    around: list[Patch] = field(default_factory=list, init=False, repr=False)
+    """The patches that it keeps, without their changes of weights; see saving.py."""
     asked: Asked | None = field(default=None, init=False, repr=False)
     _kept: ExitStack = field(default_factory=ExitStack, init=False, repr=False)
     _opened: State = field(init=False, repr=False)
@@ -92,7 +94,9 @@ class LanguageModel:
         """Stay changed by a patch, for good: what it does becomes part of the model as it was opened."""
         self._kept.enter_context(patch.applied(self))
         self.prompts = patch.prompts or self.prompts
-        self.surrounded = self.surrounded or bool(patch.inserts or patch.prompts)
+        if patch.inserts or patch.prompts:
+            self.surrounded = True
+            self.around.append(patch.around)
         self.patched = False
         self._opened = state_of(self.model, self.tokenizer)
 

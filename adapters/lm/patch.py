@@ -117,6 +117,11 @@ class Patch:
         return Patch({n: _times(d, strength) for n, d in self.deltas.items()}, kept, self.prompts, decoding)
 
     @property
+    def around(self) -> Patch:
+        """What surrounds the weights: inserted modules and what is done with prompts."""
+        return Patch(inserts=self.inserts, prompts=self.prompts)
+
+    @property
     def stackable(self) -> bool:
         """Whether `stacked` can run it beside others: low-rank changes of projections, or prompts alone."""
         return not self.inserts and not self.decoding and all(isinstance(d, LowRank) for d in self.deltas.values())

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol
 
+from .decomposing import Decomposing
 from .recall import Recalled
+from .scope import Scoped
 
 
 class Prompts(Protocol):
@@ -47,4 +49,4 @@ class Around:
         return cls(**data)
 
 
-PROMPTS: dict[str, type[Prompts]] = {kind.type: kind for kind in (Around, Recalled)}
+PROMPTS: dict[str, type[Prompts]] = {kind.type: kind for kind in (Around, Decomposing, Recalled, Scoped)}

@@ -65,12 +65,12 @@ def _unit(vector: dict[str, float]) -> dict[str, float]:
 
 def embedded(texts: Sequence[str], model: str) -> Index:
     """Cosine of sentence embeddings. Raises ModelError when the model cannot be opened."""
-    stored = np.stack([_embedding(text, model) for text in texts])
-    return lambda text: stored @ _embedding(text, model)
+    stored = np.stack([embedding(text, model) for text in texts])
+    return lambda text: stored @ embedding(text, model)
 
 
 @lru_cache(maxsize=100_000)
-def _embedding(text: str, model: str) -> np.ndarray:
+def embedding(text: str, model: str) -> np.ndarray:
     """The unit vector of a text. A function of its arguments alone: kept, because memories grow text by text."""
     vector: np.ndarray = _encoder(model).encode(text, normalize_embeddings=True, show_progress_bar=False)
     return vector

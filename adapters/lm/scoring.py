@@ -53,6 +53,8 @@ class Forced:
     """The most probable token at each of the target's."""
     nll: float
     """Mean negative log-likelihood of the target's tokens, in nats."""
+    nlls: tuple[float, ...] = ()
+    """That of each of them."""
 
 
 class Unusable(ValueError):
@@ -135,9 +137,18 @@ def subject_last(lm: LanguageModel, prompt: str, subject: str) -> int:
 
 @torch.inference_mode()
 def forced(
-    lm: LanguageModel, rows: Sequence[Row], batch_size: int, owners: Sequence[int] | None = None
+    lm: LanguageModel,
+    rows: Sequence[Row],
+    batch_size: int,
+    owners: Sequence[int] | None = None,
+    *,
+    texts: bool = False,
 ) -> list[Forced]:
-    """What the model says along each row's target; `owners`: the stacked patch that each row belongs to."""
+    """What the model says along each row's target; `owners`: the stacked patch that each row belongs to.
+
+    `texts`: the rows are texts that are read, not prompts that are answered: what decides at the end of a prompt
+    (a codebook, a router) decides at the end of the text.
+    """
     found: list[Forced | None] = [None] * len(rows)
     for batch in batches(rows, batch_size):
         asked = [rows[i] for i in batch]
@@ -146,7 +157,7 @@ def forced(
             lm,
             [row.ids for row in asked],
             places,
-            [row.start - 1 for row in asked],
+            [len(row.ids) - 1 if texts else row.start - 1 for row in asked],
             [owners[i] for i in batch] if owners else None,
         )
         said = logits.argmax(-1).tolist()
@@ -157,7 +168,7 @@ def forced(
         at = 0
         for i, row in zip(batch, asked, strict=True):
             until = at + len(row.target)
-            found[i] = Forced(tuple(said[at:until]), sum(nll[at:until]) / len(row.target))
+            found[i] = Forced(tuple(said[at:until]), sum(nll[at:until]) / len(row.target), tuple(nll[at:until]))
             at = until
     return [f for f in found if f is not None]
 

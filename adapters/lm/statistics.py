@@ -7,18 +7,19 @@ distribution. It describes the untouched model, and is refused while a patch is 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ...errors import DataError
-from .architecture import Linear, linear
+from .architecture import linear
 from .forward import Tokens, recorded
 from .model import LanguageModel
+from .moments import read_moments
 from .scoring import batches, tokenised
+
+__all__ = ["VERSION", "read_moments", "read_texts", "second_moments"]
 
 VERSION = 1
 """Raised when the same arguments give another result; part of the key of artifacts made from it."""
@@ -57,41 +58,3 @@ def read_texts(lm: LanguageModel, file: Path, samples: int | None, longest: int)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read as text ({error})") from error
     return [tokenised(lm, line)[0][: min(longest, lm.context)] for line in lines[:samples]]
-
-
-def read_moments(lm: LanguageModel, file: Path, layers: Iterable[int], role: str) -> dict[int, torch.Tensor]:
-    """Moments from a safetensors file, by layer. A tensor is found by the name of the module, or of its weight, with
-    or without `.moment` behind it, else as the only square one whose name has the number of the layer in it.
-
-    Raises DataError when a layer is missing or has another shape.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors = load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"{file}: cannot be read as safetensors ({error})") from error
-    square = {name: t for name, t in tensors.items() if t.dim() == 2 and t.shape[0] == t.shape[1]}
-    return {layer: _moment_of(file, square, linear(lm.model, layer, role), layer) for layer in layers}
-
-
-def _moment_of(file: Path, tensors: Mapping[str, torch.Tensor], projection: Linear, layer: int) -> torch.Tensor:
-    own = (projection.name, projection.weight_name)
-    named = [n for n in tensors if n.removesuffix(".moment") in own]
-    numbered = [n for n in tensors if _layer_of(n) == layer]
-    found = named or numbered
-    if len(found) != 1:
-        known = ", ".join(sorted(tensors)) or "none"
-        raise DataError(f"{file}: has {len(found)} moments for {projection.name}; those in the file: {known}")
-    width = projection.stored(projection.module.weight).shape[1]
-    moment = tensors[found[0]]
-    if moment.shape[0] != width:
-        raise DataError(f"{file}: {found[0]} has shape {tuple(moment.shape)}, expected ({width}, {width})")
-    return moment
-
-
-def _layer_of(name: str) -> Any:
-    """The first number in a name, which is that of its layer."""
-    number = re.search(r"(?<![0-9A-Za-z])[0-9]+(?![0-9A-Za-z])", name)
-    return int(number.group()) if number else None

@@ -39,8 +39,10 @@ def written(
     length: int,
     batch_size: int,
     owners: Sequence[int] | None = None,
+    stop: frozenset[int] = frozenset(),
 ) -> list[Answer]:
-    """At most `length` tokens in answer to each question, up to the end of the text; deterministic.
+    """At most `length` tokens in answer to each question, up to the end of the text or a token in `stop`;
+    deterministic.
 
     The patch is in force already (`with patch.applied(lm)`). A prompt that leaves no room for `length` tokens loses
     its beginning, but not the token that begins a text. `owners`: which of several stacked patches each question
@@ -55,7 +57,7 @@ def written(
         return [Answer(text, fixed, 0) for _ in questions]
     befores = ["", *(voice.before for voice in how.voices)] if how else [""]
     asked = [[_tokens(lm, before + patch.prompt(q.prompt), q.opening, length) for before in befores] for q in questions]
-    lengths, openings, stop = [length] * len(questions), [one[0][1] for one in asked], frozenset(ends(lm))
+    lengths, openings, stop = [length] * len(questions), [one[0][1] for one in asked], stop | frozenset(ends(lm))
     if how:
         found = chosen(lm, how, [[ids for ids, *_ in one] for one in asked], lengths, batch_size, stop, openings)
     else:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from ..components import DATA_FILE, DATA_FOLDER, NOT_IDENTITY, SPEC_NAMES, FieldMark, marked
+from ..components import DATA_FILE, DATA_FOLDER, LEARNED_FROM, NOT_IDENTITY, SPEC_NAMES, FieldMark, marked
 from ..errors import DataError, Problem, SpecError, closest, unknown
 from ..kinds import AnySpec, MethodSpec, ModelSpec, ReferenceSpec, SuiteSpec, TaskSpec
 from ..registry import registry
@@ -240,9 +240,14 @@ def _placed(name: str) -> bool:
     return Path(name).is_absolute() or name.startswith(("./", BUILTIN_DATA))
 
 
-def data_files(resolved: Resolved, root: Path | None, remedy: str) -> Mapping[str, Path]:
-    """The resolved files by dotted field, all existing. Raises DataError naming field, file and `remedy`."""
+def data_files(resolved: Resolved, root: Path | None, remedy: str, *, learns: bool = True) -> Mapping[str, Path]:
+    """The resolved files by dotted field, all existing. Raises DataError naming field, file and `remedy`.
+
+    `learns`: whether those are among them that only methods need that learn beforehand.
+    """
     fields = data_fields(resolved)
+    for path, _ in () if learns else _marked_fields(resolved.spec, (), LEARNED_FROM):
+        del fields[path]
     folders = dict(_marked_fields(resolved.spec, (), DATA_FOLDER))
     found: dict[str, Path] = {}
     inside = [name for name in fields.values() if not _placed(name)]

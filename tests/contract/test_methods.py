@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchwright.adapters.detox.sources.params import ForbiddenCases
+from benchwright.adapters.editing.sources.params import WorldEdits
 from benchwright.adapters.lm.interventions import Intervention
 from benchwright.adapters.lm.requests import EditRequest
 from benchwright.adapters.worlds.params import World
@@ -48,6 +49,7 @@ QUICK = {
     "features": "{size: 64}",
     "frozen": f"{{size: 64, features: {{backbone: {TINY}}}}}",
     "mend": "{rank: 16, training: {steps: 3}}",
+    "malmen": "{rank: 16, training: {steps: 2, batch: 2, sequence: 2, backtracking: 2}}",
     "lm_steer": "{steps: 5}",
 }
 """What makes a learner quick: its branches, fusion, loss and recipe stay as they are shipped."""
@@ -103,7 +105,7 @@ PATCHES = {
     for name in sorted(library([]).names("method"))
     if isinstance(a := resolve(library([]), library([]).get("method", name), TOXIC).spec.algorithm, Intervention)
     and a.type not in QUICK
-} | {"quick-mend": "quick-forbidden", "quick-lm-steer": "quick-forbidden"}
+} | {f"quick-{name}": "quick-forbidden" for name in ("mend", "malmen", "rledit", "lm-steer")}
 """Methods that change a language model, each with a task that it fits."""
 
 
@@ -158,6 +160,8 @@ def test_a_patch_leaves_the_model_bit_for_bit_as_it_was(name: str, task: str, tm
         data = ForbiddenCases(type="forbidden")
         training = data.training({})
         requests = training if algorithm.scope == "dataset" else [data.load({}, 1)[0].request]
+    elif "training_requests" in algorithm.consumes:
+        training = list(WorldEdits(type="world_edits", world=model[0]).training({}))
     job = Job(None, None, 0, None, {}, {"subject": model[0]}, {}, artifacts, training=training)  # type: ignore[arg-type]
     algorithm.prepare(lm, job)
     patch, _ = algorithm.apply(lm, requests, None, job)

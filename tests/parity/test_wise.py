@@ -16,16 +16,28 @@ import torch
 from safetensors.torch import load_file
 
 from benchwright.adapters.lm.architecture import linear
+from benchwright.adapters.lm.forward import recorded
 from benchwright.adapters.lm.interventions.memory.descent import Lesson, descended
 from benchwright.adapters.lm.interventions.memory.merging import merged
 from benchwright.adapters.lm.interventions.memory.params import Margins, Merge, Projection, Wise
 from benchwright.adapters.lm.interventions.memory.wise import Memories, Memory, activation_of
 from benchwright.adapters.lm.model import LanguageModel
+from benchwright.adapters.lm.requests import EditRequest
+from benchwright.adapters.lm.scoring import encode_prompt
+from benchwright.adapters.lm.sidememory import SideMemory, activation_function
 
 Tensors = Mapping[str, torch.Tensor]
 SHARD = 5
 IGNORED = -100
 """The label of what is no target."""
+NOISY = 5
+"""The edit in which float noise grows most: what one rounding of the weight does to the loss after the first step is
+350 times as much after fifteen. Another order of summation alone moves its losses by 4e-4."""
+
+
+def near(ours: torch.Tensor, theirs: torch.Tensor, edit: int) -> bool:
+    """Whether the losses of an edit, shape (steps, 2), are those of the peer; in relative terms."""
+    return torch.allclose(ours, theirs, rtol=1e-3 if edit == NOISY else 1e-4)
 
 
 @pytest.fixture(scope="module", params=["merge", "retrieve"])
@@ -100,7 +112,7 @@ def test_ten_edits_and_their_merge(peer: tuple[Tensors, dict[str, Any]], lm: Lan
         ours, losses = torch.tensor(made.losses), torch.tensor(theirs["losses"])
         assert ours.shape == losses.shape
         assert torch.allclose(ours[:10], losses[:10], rtol=1e-5)
-        assert torch.allclose(ours, losses, rtol=1e-3)
+        assert near(ours, losses, edit)
         name = f"before_merge.memory_weight{shard}" if last else f"after{edit}.new_weight"
         reached = projection.stored(tensors[name])
         assert float((original + made.change - reached).norm() / reached.norm()) < 1e-4
@@ -121,7 +133,10 @@ def test_ten_edits_and_their_merge(peer: tuple[Tensors, dict[str, Any]], lm: Lan
     assert lm.verify() == []
 
 
+@pytest.mark.parametrize("peer", ["merge"], indirect=True)
 def test_a_sequence_of_its_own_agrees_for_three_edits(peer: tuple[Tensors, dict[str, Any]], lm: LanguageModel) -> None:
+    """Of the first shard. The second begins with the noisy edit, and its third edit goes another way: so it does where
+    the peer's own operations are repeated, on the weight and not on its change, in the peer's order."""
     tensors, numbers = peer
     spec = wise(numbers)
     projection = linear(lm.model, spec.site.layer, spec.site.module)
@@ -131,7 +146,41 @@ def test_a_sequence_of_its_own_agrees_for_three_edits(peer: tuple[Tensors, dict[
     for edit in range(3):
         made = descended(spec, lm, projection, lesson_of(tensors, edit), change, mask, activation_of(lm))
         change = made.change
-        losses = torch.tensor(numbers["edits"][edit]["losses"])
-        assert torch.allclose(torch.tensor(made.losses), losses, rtol=1e-4)
+        assert near(torch.tensor(made.losses), torch.tensor(numbers["edits"][edit]["losses"]), edit)
         reached = projection.stored(tensors[f"after{edit}.new_weight"])
         assert float((original + change - reached).norm() / reached.norm()) < 1e-4
+
+
+def test_the_router_decides_for_each_prompt_by_the_peer_s_rule(
+    peer: tuple[Tensors, dict[str, Any]], lm: LanguageModel, edit_requests: list[EditRequest]
+) -> None:
+    """The memory is used where Δ = mean over tokens of |act(W'x) - act(Wx)| exceeds act_ratio times the smallest Δ of
+    an edit; here by formula, from the peer's memory and the peer's smallest Δ."""
+    tensors, numbers = peer
+    spec = wise(numbers)
+    projection = linear(lm.model, spec.site.layer, spec.site.module)
+    original = projection.stored(tensors["original_weight"])
+    change = projection.stored(merged_by_peer(tensors)) - original
+    threshold = numbers["hparams"]["act_ratio"] * min(theirs["editing_min_act"] for theirs in numbers["edits"])
+    # Beside the ten prompts, their words without the subjects and in another order.
+    asked = [r.prompt for r in edit_requests]
+    asked += [r.prompt.replace(r.subject, "it") for r in edit_requests] + [p[::-1] for p in asked]
+    rows = [encode_prompt(lm, prompt) for prompt in asked]
+    apart = []
+    for row in rows:
+        x = recorded(lm, [row], [projection.name])[projection.name][0][0].double()
+        before, after = (x @ w.double().T + projection.module.bias.double() for w in (original, original + change))
+        act = activation_function(activation_of(lm))
+        apart.append(float((act(after) - act(before)).norm(dim=1).mean()))
+    # The median, so that there are decisions of both kinds.
+    for bound in (threshold, sorted(apart)[len(apart) // 2] + 1e-3):
+        memory = SideMemory(change[None], torch.tensor([bound]), activation_of(lm))
+        wanted = [0 if distance > bound else -1 for distance in apart]
+        together = recorded(lm, rows, [projection.name])[projection.name]
+        ends = torch.tensor([len(row) for row in rows])
+        inside = torch.arange(together[0].shape[1]) < ends[:, None]
+        assert memory.routed(*together, inside).tolist() == wanted
+        for row, decision in zip(rows, wanted, strict=True):
+            alone = recorded(lm, [row], [projection.name])[projection.name]
+            assert memory.routed(*alone, torch.ones(1, len(row), dtype=torch.bool)).tolist() == [decision]
+    assert len(set(wanted)) == 2

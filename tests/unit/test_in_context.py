@@ -110,21 +110,26 @@ def test_demonstrations_copy_update_and_retain(tmp_path: Path) -> None:
         },
     ]
     file.write_text(json.dumps(records))
-    demos = Demonstrations(file="demos.json", by=Lexical(type="lexical"), copied=1, updated=2, retained=2)
+    demos = Demonstrations(file="demos.json", by=Lexical(type="lexical"), copied=1, updated=1, retained=2)
     method = in_context(
         template="New Fact: {prompt} {target_new}\n", question="Prompt: {question}", demonstrations=demos
     )
     job = Job(None, None, 0, None, {}, {}, {"algorithm": {"demonstrations.file": file}}, None)  # type: ignore[arg-type]
     found = told(method, REQUESTS[:1], "Vorland's capital is", job)
-    belt, arn = "New Fact: The capital of Belt is Rome\n", "New Fact: The capital of Arn is Bern\n"
     blocks = found.split("\n\n")
-    assert blocks[0] == "New Fact: Dogs eat tin\nPrompt: Cats eat fish"
-    assert set(blocks[1:-1]) == {
-        f"{belt}Prompt: The capital of Belt is Rome",
-        f"{belt}Prompt: Belt's capital is Rome",
-        f"{arn}Prompt: The sun is hot",
-    }
     assert blocks[-1] == "New Fact: The capital of Vorland is Oslo\nPrompt: Vorland's capital is"
+    notes = [block.split("\n")[0] for block in blocks[:-1]]
+    # Each edit once, the nearest last; the request's own prompt is none of them.
+    assert set(notes) <= {
+        f"New Fact: {r}" for r in ("The capital of Belt is Rome", "The capital of Arn is Bern", "Dogs eat tin")
+    }
+    assert len(set(notes)) == len(notes) == 3
+    kinds = {"The sun is hot": 2, "Cats eat fish": 2, "Belt's capital is Rome": 1}
+    asked = [block.split("Prompt: ")[1] for block in blocks[:-1]]
+    counts = [sum(kinds.get(question, 0) == kind for question in asked) for kind in (0, 1, 2)]
+    assert counts[1] <= 1
+    assert counts[0] <= 1
+    assert told(method, REQUESTS[:1], "Vorland's capital is", job) == found
     file.write_text(json.dumps([{"prompt": "a"}]))
     with pytest.raises(DataError, match="record 0"):
         told(method, REQUESTS[:1], "x", job)

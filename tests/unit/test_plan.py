@@ -34,6 +34,31 @@ def test_controls_always_run(folder: Path) -> None:
     assert [c.method.name for c in found] == ["unedited", "gold-in-context", "ft-m"]
 
 
+def test_only_learners_need_a_file_to_learn_from_and_stand_in_the_same_table(folder: Path) -> None:
+    """`rome` is planned without it; `mend` names what is missing, and with it is compared with the others."""
+    record = {"prompt": "p", "target_new": "t", "subject": "s"}
+    files = {name: folder / f"{name}.json" for name in ("mine", "train")}
+    files["mine"].write_text(json.dumps([record]), encoding="utf-8")
+    (folder / "task.yaml").write_text(
+        "kind: task\nname: own\ndata: {type: edit_requests, file: ./mine.json, training_file: ./train.json}\n"
+        "protocol: {type: edit}\n",
+        encoding="utf-8",
+    )
+    task = str(folder / "task.yaml")
+    (rome,) = cells(task, "rome", model="atlas-small")
+    assert set(rome.files["task"]) == {"data.file"}
+    with pytest.raises(DataError, match=r"task\.yaml:3:.* data\.training_file: no file .*train\.json"):
+        cells(task, "mend", model="atlas-small")
+    found = []
+    for subject in ("u", "v"):
+        files["train"].write_text(json.dumps([{**record, "subject": subject}]), encoding="utf-8")
+        found += cells(task, "rome", "mend", model="atlas-small")
+    assert len({c.comparable for c in found}) == 1
+    # What a learner reads is part of it, and of nobody else.
+    assert [len({c.id for c in found if c.method.name == name}) for name in ("rome", "mend")] == [1, 2]
+    assert set(found[1].files["learned"]) == {"data.training_file"}
+
+
 def test_a_model_that_a_method_brings_along_is_part_of_the_method(folder: Path) -> None:
     body = "algorithm:\n  type: pipeline\n  stages: [{type: perplexity}]\n  models: {scorer: %s}\n"
     mine = method(folder, "mine", body % "stories260k")

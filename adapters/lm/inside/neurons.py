@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from ....errors import ModelError
 from ..architecture import part
 from ..graph.targets import log_probability, probability
 from ..graph.values import last_logits
@@ -21,21 +22,25 @@ from ..graph.wiring import Wiring
 from .passes import outputs, resumed_logits
 
 
-def attribution(wiring: Wiring, tokens: torch.Tensor, answers: torch.Tensor, steps: int, size: int) -> torch.Tensor:
+def attribution(
+    wiring: Wiring, tokens: torch.Tensor, answers: torch.Tensor, steps: int, size: int, *, raw: bool = False
+) -> torch.Tensor:
     """Of every neuron, shape (rows, blocks, neurons), float32; at its sum over a block, about what the probability
     loses without the block's neurons.
 
     tokens: shape (rows, positions); answers: shape (rows, most), filled up with -1; steps: of the sum that stands for
-    the integral, at 1/steps, 2/steps … 1 (equation 2 of the paper); size: rows in one pass.
+    the integral, at 1/steps, 2/steps … 1 (equation 2 of the paper); size: rows in one pass. `raw`: as EasyEdit has it,
+    of neurons before their activation (the gate, where there is one), with steps evenly from 0 to 1.
     """
-    known, active = outputs(wiring, tokens), activations(wiring, tokens)
-    row, step = torch.meshgrid(torch.arange(len(tokens)), torch.arange(1, steps + 1), indexing="ij")
+    known, active = outputs(wiring, tokens), activations(wiring, tokens, raw=raw)
+    shares = torch.linspace(0, 1, steps) if raw else torch.arange(1, steps + 1) / steps
+    row, step = torch.meshgrid(torch.arange(len(tokens)), torch.arange(steps), indexing="ij")
     found = torch.zeros(active.shape, device=active.device)
     for layer in range(wiring.graph.layers):
-        for rows, at in zip(row.flatten().split(size), (step.flatten() / steps).split(size), strict=True):
+        for rows, at in zip(row.flatten().split(size), shares[step.flatten()].split(size), strict=True):
             here, share = rows.to(active.device), at.to(active)
             point = (active[here, layer] * share[:, None]).requires_grad_()
-            with torch.enable_grad(), _replacing(wiring, {layer: point}):
+            with torch.enable_grad(), _replacing(wiring, {layer: point}, raw=raw):
                 logits = resumed_logits(wiring, tokens, known, layer, rows.tolist())
                 total = probability(logits, answers[here]).sum()
                 (gradient,) = torch.autograd.grad(total, point)
@@ -51,15 +56,16 @@ def knowledge_neurons(attributed: torch.Tensor, threshold: float) -> torch.Tenso
 
 
 @torch.no_grad()
-def activations(wiring: Wiring, tokens: torch.Tensor) -> torch.Tensor:
-    """Of every neuron at the last position, shape (rows, blocks, neurons), in the model's dtype."""
+def activations(wiring: Wiring, tokens: torch.Tensor, *, raw: bool = False) -> torch.Tensor:
+    """Of every neuron at the last position, shape (rows, blocks, neurons), in the model's dtype; see `attribution`."""
     found: list[torch.Tensor] = []
+
+    def keep(_: Any, args: Any, output: Any = None) -> None:
+        found.append((output if raw else args[0])[:, -1].clone())
+
     with ExitStack() as hooks:
         for layer in range(wiring.graph.layers):
-            module = part(wiring.lm.model, layer, "mlp_down")[1]
-            hooks.callback(
-                module.register_forward_pre_hook(lambda _, args: found.append(args[0][:, -1].clone())).remove
-            )
+            hooks.callback(_hooked(wiring, layer, keep, raw=raw).remove)
         last_logits(wiring, tokens)
     return torch.stack(found, 1)
 
@@ -78,12 +84,28 @@ def scaled(wiring: Wiring, tokens: torch.Tensor, answers: torch.Tensor, factors:
 
 
 @contextmanager
-def _replacing(wiring: Wiring, values: dict[int, torch.Tensor]) -> Iterator[None]:
+def _replacing(wiring: Wiring, values: dict[int, torch.Tensor], *, raw: bool) -> Iterator[None]:
     with ExitStack() as hooks:
         for layer, value in values.items():
-            module = part(wiring.lm.model, layer, "mlp_down")[1]
-            hooks.callback(module.register_forward_pre_hook(_last(value, multiply=False)).remove)
+            hook = _last_output(value) if raw else _last(value, multiply=False)
+            hooks.callback(_hooked(wiring, layer, hook, raw=raw).remove)
         yield
+
+
+def _hooked(wiring: Wiring, layer: int, hook: Any, *, raw: bool) -> Any:
+    """Register a hook on what puts out a block's neurons, or before what reads them; returns its handle."""
+    if not raw:
+        return part(wiring.lm.model, layer, "mlp_down")[1].register_forward_pre_hook(hook)
+    try:
+        module = part(wiring.lm.model, layer, "mlp_gate")[1]
+    except ModelError:
+        module = part(wiring.lm.model, layer, "mlp_up")[1]
+    return module.register_forward_hook(hook)
+
+
+def _last_output(value: torch.Tensor) -> Any:
+    """A hook that puts other neurons, of shape (rows, neurons), at the last position of a module's output."""
+    return lambda _, __, output: torch.cat([output[:, :-1], value.to(output)[:, None]], 1)
 
 
 def _last(value: torch.Tensor, *, multiply: bool) -> Any:

@@ -35,7 +35,7 @@ class Intervention(Algorithm):
         """What a patch is made from: one request, the whole training split, or nothing but the method itself.
 
         A method with the second scope is given the training split as the requests of `apply`; one with the first
-        that learns beforehand, too, finds it in `job.training`.
+        that learns beforehand consumes `training_requests` too, and finds them in `job.training`.
         """
         if "edit_requests" in self.consumes:
             return "per_instance"

@@ -50,7 +50,8 @@ class Embedding(Strict):
 
 
 class Demonstrations(Strict):
-    """Examples of edits before the notes, as IKE has them: chosen by the likeness of their prompts to the fact's."""
+    """Examples of edits before the notes, as IKE has them: chosen by the likeness of their prompts to the fact's, each
+    edit once; see lm/demonstrations.py."""
 
     file: DataFile
     """A JSON list of edits in KnowEdit's or EasyEdit's form; see lm/demonstrations.py."""
@@ -74,6 +75,7 @@ class InContext(Intervention):
     arXiv 2305.12740). A fact that is requested again replaces what was stored of it.
     """
 
+    version: ClassVar[int] = 2
     consumes: ClassVar[frozenset[str]] = frozenset({"edit_requests"})
     type: Literal["in_context"]
     template: Annotated[str, Field(min_length=1)] = "{prompt} {target_new}. "
@@ -113,7 +115,8 @@ class InContext(Intervention):
             note = self.template.format(prompt=r.prompt, subject=r.subject, target_new=r.target_new)
             # Taken out first: what was told last stands last.
             facts.pop(r.fact_id, None)
-            facts[r.fact_id] = Fact(r.prompt, r.subject, note, before(self, r, files) if self.demonstrations else "")
+            shown = before(self, r, files, job.rng("ike-kinds")) if self.demonstrations else ""
+            facts[r.fact_id] = Fact(r.prompt, r.subject, note, shown)
         told = tuple(facts.values())
         memory = remembered(facts)
         if self.retriever.type == "all" and self.question == "{question}" and self.demonstrations is None:

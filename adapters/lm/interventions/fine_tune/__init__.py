@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .params import FineTune, Lora, Parameters
+from .params import AdaLora, FineTune, Lora, Parameters
 
-__all__ = ["FineTune", "Lora", "Parameters"]
+__all__ = ["AdaLora", "FineTune", "Lora", "Parameters"]

@@ -27,16 +27,19 @@ def descend(
     changed: Callable[[], dict[str, torch.Tensor] | None] = lambda: None,
     origins: Sequence[torch.Tensor] | None = None,
     max_change: float | None = None,
+    penalty: Callable[[], torch.Tensor] | None = None,
+    updated: Callable[[int], None] = lambda step: None,
 ) -> None:
     """Move the tensors `free` until the model says the targets of `rows`.
 
     `start`: the first block in which anything changes; `changed` gives what is put in place of parameters, a function
     of `free`; `origins`: what each of `free` is a change of, zeros where it stands for itself; `max_change`: bound of
-    each number in `free`.
+    each number in `free`; `penalty`: what is descended beside the loss, and does not count when it is asked whether to
+    stop; `updated` is called behind each update with its number, from 1, while gradients are still there.
     """
     parts = [Targets(lm, [rows[i] for i in batch], start, spec.objective) for batch in batches(rows, spec.batch_size)]
     optimizer = torch.optim.Adam(free, lr=spec.lr)
-    for _ in range(spec.steps):
+    for step in range(1, spec.steps + 1):
         optimizer.zero_grad()
         loss = 0.0
         for part in parts:
@@ -45,6 +48,8 @@ def descend(
             loss += share.item()
         if loss < spec.stop_loss:
             break
+        if penalty is not None:
+            penalty().backward()
         if spec.weight_decay:
             # Decay acts on the weight, not on its change, so it is added here and not left to the optimizer.
             for i, tensor in enumerate(free):
@@ -55,6 +60,7 @@ def descend(
             with torch.no_grad():
                 for tensor in free:
                     tensor.clamp_(-max_change, max_change)
+        updated(step)
 
 
 def dense_changes(spec: FineTune, lm: LanguageModel, requests: Sequence[EditRequest]) -> Patch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .....components import NOT_IDENTITY, Strict
 from .. import Intervention
@@ -73,13 +73,9 @@ class FineTune(Descent):
         return dense_changes(self, lm, requests), state
 
 
-class Lora(Descent):
-    """Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685): each edit a fresh adapter on the model as it is.
+class Adapted(Descent):
+    """What adapters of projections share: each edit has a fresh one, on the model as it is."""
 
-    The change of a weight is `alpha / rank` · B A, with A drawn from the cell's random numbers and B zero at first.
-    """
-
-    type: Literal["lora"]
     modules: Annotated[tuple[Role, ...], Field(min_length=1)] = ("attention_query", "attention_value")
     """Which projections get an adapter; those to queries and values in the paper."""
     layers: Annotated[tuple[Layer, ...] | None, Field(min_length=1)] = None
@@ -92,3 +88,57 @@ class Lora(Descent):
         from .adapters import low_rank_changes
 
         return low_rank_changes(self, lm, requests, job), state
+
+
+class Lora(Adapted):
+    """Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685): each edit a fresh adapter on the model as it is.
+
+    The change of a weight is `alpha / rank` · B A, with A drawn from the cell's random numbers and B zero at first.
+    """
+
+    type: Literal["lora"]
+
+
+class AdaLora(Adapted):
+    """Adaptive budget allocation (Zhang et al. 2023, arXiv 2303.10512), by `peft`; most of EasyEdit's "LoRA" rows.
+
+    The change of a weight is `alpha / initial_rank` · P Λ Q, with P and Q drawn and Λ, diagonal, zero at first. After
+    each update the triplets (a column of P, a number of Λ, a row of Q) of all projections are ranked together by
+    importance, the smoothed |w · gradient| times its smoothed variation (equations 8 to 11), and Λ is zero but for the
+    best b(t): from `initial_rank` of each projection down to `rank` on average by a cubic (equation 12). An edit whose
+    loss falls below `stop_loss` before its last step keeps the budget that it had come to.
+
+    EasyEdit's code never calls the allocation, so that its adapters keep all of peft's initial rank, 12, and its `rank`
+    is without effect: `allocate: false` is that variant. It also trains the token "<|endoftext|>" after each target,
+    written out for every tokenizer, and drops out a tenth of the inputs; neither is done here.
+    """
+
+    type: Literal["adalora"]
+    initial_rank: Annotated[int, Field(ge=2)] = 12
+    """Of each projection before anything is cut off; `rank` is the mean rank at the end."""
+    allocate: bool = True
+    """Whether the budget falls; else the rank stays the initial one."""
+    warmup: Annotated[int, Field(ge=0)] = 0
+    """Updates before the budget begins to fall."""
+    final: Annotated[int, Field(ge=0)] = 0
+    """Updates after it has fallen."""
+    interval: Annotated[int, Field(ge=1)] = 1
+    """Updates from one allocation to the next."""
+    smoothing: Annotated[float, Field(gt=0, lt=1)] = 0.85
+    """Of importance and of its variation: how much of the old value stays (both betas of the paper)."""
+    orthogonal: Annotated[float, Field(ge=0)] = 0.5
+    """Weight of the regulariser that keeps the columns of P and the rows of Q orthonormal."""
+    regulariser: Literal["norm", "squared"] = "norm"
+    """`norm`: the mean of |PᵀP − 1| and |QQᵀ − 1| over all matrices, as the authors' code and peft have it, for which
+    the published weights are meant. `squared`: the sum of their squares (equation 4)."""
+
+    @model_validator(mode="after")
+    def _has_a_budget(self) -> AdaLora:
+        if self.allocate and self.initial_rank <= self.rank:
+            raise ValueError(
+                f"initial_rank {self.initial_rank} must be above rank {self.rank}, or `allocate` be false; "
+                "with equal ranks nothing is allocated"
+            )
+        if self.allocate and self.warmup + self.final >= self.steps:
+            raise ValueError(f"warmup and final leave none of the {self.steps} steps in which the budget could fall")
+        return self

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -14,7 +14,11 @@ from ...architecture import Linear
 from ...forward import by_row
 from ...losses import Targets
 from ...model import LanguageModel
-from ...scoring import Row
+from ...scoring import Row, batches
+
+Which = Literal["moved", "all", "answer"]
+"""Tokens that count. `moved`: those whose input and gradient are not zero; `all`: all that stand before the target's
+last one; `answer`: those whose logits speak of the target."""
 
 HALF_SCALE = 2.0**10
 """What a loss is multiplied by, and its gradients divided by, where float16 would round small gradients to zero."""
@@ -29,11 +33,11 @@ class TokenGradients:
     outputs: torch.Tensor
     """Gradient of the row's own loss at what came out, float32, shape (tokens, outputs)."""
     counts: tuple[int, ...]
-    """Tokens of each row; those whose input or gradient is zero are left out."""
+    """Tokens of each row that count."""
 
 
 def token_gradients(
-    lm: LanguageModel, rows: Sequence[Row], projections: Sequence[Linear]
+    lm: LanguageModel, rows: Sequence[Row], projections: Sequence[Linear], which: Which = "moved"
 ) -> tuple[list[TokenGradients], list[float]]:
     """For each projection, and each row's loss: the mean negative log-likelihood of its target's tokens, in nats.
 
@@ -62,9 +66,33 @@ def token_gradients(
     for projection, gradient in zip(projections, found, strict=True):
         inputs = by_row(seen[projection.name][0], len(rows)).float()
         outputs = by_row(gradient, len(rows)).float() / scale
-        counted = (inputs != 0).any(-1) & (outputs != 0).any(-1)
+        counted = (inputs != 0).any(-1) & (outputs != 0).any(-1) if which == "moved" else _places(rows, inputs, which)
         by_weight.append(TokenGradients(inputs[counted], outputs[counted], tuple(counted.sum(1).tolist())))
     return by_weight, nll.tolist()
+
+
+def _places(rows: Sequence[Row], inputs: torch.Tensor, which: Which) -> torch.Tensor:
+    """Which positions count, shape (rows, longest)."""
+    chosen = torch.zeros(inputs.shape[:2], dtype=torch.bool, device=inputs.device)
+    for i, row in enumerate(rows):
+        chosen[i, (row.places.start if which == "answer" else 0) : row.places.stop] = True
+    return chosen
+
+
+def gathered(
+    lm: LanguageModel, rows: Sequence[Row], projections: Sequence[Linear], which: Which, batch_size: int
+) -> tuple[list[TokenGradients], list[float]]:
+    """`token_gradients` of rows that are edited together, `batch_size` in one pass; each weight's as of one row."""
+    parts, losses = [], dict[int, float]()
+    for batch in batches(rows, batch_size):
+        found, nll = token_gradients(lm, [rows[i] for i in batch], projections, which)
+        parts.append(found)
+        losses |= dict(zip(batch, nll, strict=True))
+    joined = []
+    for weight in range(len(projections)):
+        inputs, outputs = (torch.cat([getattr(p[weight], side) for p in parts]) for side in ("inputs", "outputs"))
+        joined.append(TokenGradients(inputs, outputs, (len(inputs),)))
+    return joined, [losses[i] for i in range(len(rows))]
 
 
 @dataclass(frozen=True)
@@ -84,19 +112,28 @@ class Factors:
 
 
 @contextmanager
-def edited(projections: Sequence[Linear], factors: Sequence[Factors], owners: torch.Tensor) -> Iterator[None]:
-    """Inside `with`, row i of a batch is computed with the changes of row `owners[i]`; differentiable in them."""
+def edited(
+    projections: Sequence[Linear], factors: Sequence[Factors], owners: torch.Tensor, shared: bool = False
+) -> Iterator[None]:
+    """Inside `with`, row i of a batch is computed with the changes of row `owners[i]`; differentiable in them.
+
+    `shared`: all rows are computed with the one change that there is, of which no copies are made.
+    """
     with ExitStack() as hooks:
         for projection, change in zip(projections, factors, strict=True):
-            pairs = change.of_each()
-            left, right = (pad_sequence([pair[side] for pair in pairs], batch_first=True)[owners] for side in (0, 1))
-            hooks.callback(projection.module.register_forward_hook(_added(left, right), prepend=True).remove)
+            if shared:
+                left, right = change.left[None], change.right[None]
+            else:
+                pairs = change.of_each()
+                left, right = (pad_sequence([p[side] for p in pairs], batch_first=True)[owners] for side in (0, 1))
+            hook = _added(left, right, len(owners))
+            hooks.callback(projection.module.register_forward_hook(hook, prepend=True).remove)
         yield
 
 
-def _added(left: torch.Tensor, right: torch.Tensor) -> Any:
+def _added(left: torch.Tensor, right: torch.Tensor, rows: int) -> Any:
     def hook(_: Any, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
-        inputs = by_row(args[0], len(left)).float()
+        inputs = by_row(args[0], rows).float()
         more = inputs @ right.transpose(1, 2) @ left
         return output + more.reshape(output.shape).to(output.dtype)
 

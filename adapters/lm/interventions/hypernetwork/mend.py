@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .....canonical import digest
-from .....errors import ModelError, Skip
+from .....errors import ModelError
 from .....job import Job
 from ...architecture import Linear, blocks, linear
 from ...model import LanguageModel
 from ...patch import LowRank, Patch
 from ...scoring import Row, batches
+from .artifact import LOSSES, trained
 from .gradients import token_gradients
 from .network import Hypernetwork, Shape, untrained
-from .training import examples, train
+from .training import train
 
 if TYPE_CHECKING:
     from .params import Mend
 
+__all__ = ["LAST", "LOSSES", "change_of", "each_alone", "network_of", "projections", "together"]
+
 LAST = 3
 """Blocks that are edited when nothing is said, counted from the top."""
-LOSSES = "losses"
-"""Name in the artifact of what training told."""
 
 
 def projections(spec: Mend, lm: LanguageModel) -> tuple[list[Linear], int]:
@@ -44,34 +44,20 @@ def projections(spec: Mend, lm: LanguageModel) -> tuple[list[Linear], int]:
     return list(found.values()), min(layers)
 
 
-def trained(spec: Mend, lm: LanguageModel, job: Job) -> Hypernetwork:
-    """The network, which is an artifact. Raises Skip."""
+def network_of(spec: Mend, lm: LanguageModel, job: Job) -> Hypernetwork:
+    """The trained network, which is an artifact. Raises Skip."""
     edited, start = projections(spec, lm)
-    if not job.training:
-        raise Skip("MEND learns from a training split, and the task offers none")
     shapes: list[Shape] = [(rows, columns) for rows, columns in (p.stored(p.module.weight).shape for p in edited)]
-    used = [[r.prompt, r.subject, r.target_new, [list(pair) for pair in r.keep]] for r in job.training]
-    key = {
-        "model": job.fingerprints["subject"],
-        "seed": job.seed,
-        "data": digest(used),
-        "method": spec.model_dump(mode="json", exclude={"batch_size"}),
-        "version": spec.version,
-    }
-
-    def build() -> dict[str, object]:
-        if lm.patched:
-            raise RuntimeError("MEND's network learns to edit the untouched model; call `prepare` before patching it")
-        found = examples(lm, job.training)
-        if not found:
-            raise Skip(f"none of the {len(job.training)} training requests can be asked of this model")
-        made = untrained(shapes, spec.rank, spec.edit_lr, lambda name: job.rng("mend-network", name), lm.device)
-        losses = train(spec, lm, found, edited, start, made, job.rng("mend-training"))
-        return {**made.arrays(), LOSSES: losses}
-
-    stored = dict(job.artifacts.get("mend", key, build))
-    del stored[LOSSES]
-    return Hypernetwork(shapes, {name: torch.from_numpy(array).to(lm.device) for name, array in stored.items()})
+    tensors = trained(
+        spec,
+        lm,
+        job,
+        lambda name: untrained(
+            shapes, spec.rank, spec.edit_lr, lambda part: job.rng(f"{name}-network", part), lm.device
+        ),
+        lambda found, network, rng: train(spec, lm, found, edited, start, network, rng),
+    )
+    return Hypernetwork(shapes, tensors)
 
 
 @torch.no_grad()
@@ -83,7 +69,7 @@ def each_alone(spec: Mend, lm: LanguageModel, network: Hypernetwork, rows: Seque
         gradients, nll = token_gradients(lm, [rows[i] for i in batch], edited)
         changes = [network.factors(weight, tokens).of_each() for weight, tokens in enumerate(gradients)]
         for at, i in enumerate(batch):
-            deltas = {p.weight_name: _change(p, *of_weight[at]) for p, of_weight in zip(edited, changes, strict=True)}
+            deltas = {p.weight_name: change_of(p, *of_weight[at]) for p, of_weight in zip(edited, changes, strict=True)}
             found[i] = Patch(deltas, notes={"nll": nll[at]})
     return [found[i] for i in range(len(rows))]
 
@@ -101,7 +87,7 @@ def together(spec: Mend, lm: LanguageModel, network: Hypernetwork, rows: Sequenc
     return Patch(deltas, notes={"nll": [patch.notes["nll"] for patch in each]})
 
 
-def _change(projection: Linear, left: torch.Tensor, right: torch.Tensor) -> LowRank:
+def change_of(projection: Linear, left: torch.Tensor, right: torch.Tensor) -> LowRank:
     """The change of a weight as stored; `left`, `right`: one row for each token."""
     left, right = (right, left) if projection.transposed else (left, right)
     return _low(LowRank(left.T.contiguous(), right.contiguous()))

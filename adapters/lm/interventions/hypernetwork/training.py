@@ -78,10 +78,10 @@ def train(
     learned = [tensor.requires_grad_() for tensor in network.learned()]
     groups = [{"params": learned, "lr": how.lr}, {"params": [rates.requires_grad_()], "lr": how.rate_lr}]
     optimizer = torch.optim.Adam(groups)
-    order, losses = _order(len(found), rng), []
+    order, losses = order_of(len(found), rng), []
     for step in range(how.steps):
         chosen = [found[next(order)] for _ in range(how.batch)]
-        tasks = [_task(example, rng) for example in chosen]
+        tasks = [task_of(example, rng) for example in chosen]
         parts = list(batches([task.edit for task in tasks], spec.batch_size))
         gradients = [token_gradients(lm, [tasks[i].edit for i in part], projections)[0] for part in parts]
         for of_part in gradients:
@@ -96,7 +96,9 @@ def train(
         losses.append(sums / how.batch)
         norm = torch.nn.utils.clip_grad_norm_([*learned, rates], how.clip)
         if not (math.isfinite(sums.sum()) and math.isfinite(norm)):
-            raise RuntimeError(f"step {step} of the training of MEND's network gave no number; lower lr or edit_lr")
+            raise RuntimeError(
+                f"step {step} of the training of {spec.title}'s network gave no number; lower lr or edit_lr"
+            )
         optimizer.step()
     for tensor in (*learned, rates):
         tensor.requires_grad_(False)
@@ -112,29 +114,38 @@ class Task:
     keep: Row | None
 
 
-def _task(example: Example, rng: np.random.Generator) -> Task:
+def task_of(example: Example, rng: np.random.Generator) -> Task:
+    """One of the example's equivalents and one of its kept texts, drawn."""
     keep = example.keep[rng.integers(len(example.keep))] if example.keep else None
     return Task(example.edit, example.equivalents[rng.integers(len(example.equivalents))], keep)
 
 
-def _order(count: int, rng: np.random.Generator) -> Iterator[int]:
+def order_of(count: int, rng: np.random.Generator) -> Iterator[int]:
     """All of `count`, shuffled, again and again."""
     while True:
         yield from rng.permutation(count).tolist()
 
 
 def outer_losses(
-    lm: LanguageModel, tasks: Sequence[Task], projections: Sequence[Linear], start: int, factors: Sequence[Factors]
+    lm: LanguageModel,
+    tasks: Sequence[Task],
+    projections: Sequence[Linear],
+    start: int,
+    factors: Sequence[Factors],
+    shared: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Of each task, under its edit: negative log-likelihood of the equivalent's target, mean over its tokens, and
-    KL(before ‖ after) at the kept text, mean over its tokens (0 without one); both of shape (tasks,), in nats."""
+    KL(before ‖ after) at the kept text, mean over its tokens (0 without one); both of shape (tasks,), in nats.
+
+    `shared`: all tasks are under the one edit that there is, and of a kept text its answer alone counts, as in MALMEN.
+    """
     kept = [(number, task.keep) for number, task in enumerate(tasks) if task.keep]
     rows = [task.equivalent for task in tasks] + [row for _, row in kept]
     inputs: list[Tokens] = [*(task.equivalent.ids[:-1] for task in tasks), *(row.ids for _, row in kept)]
-    places = [list(task.equivalent.places) for task in tasks] + [list(range(len(row.ids))) for _, row in kept]
+    places = [list(task.equivalent.places) for task in tasks] + [_kept(row, shared) for _, row in kept]
     asked = Predictions(lm, inputs, places, [row.start - 1 for row in rows], start)
     owners = torch.tensor([*range(len(tasks)), *(number for number, _ in kept)], device=lm.device)
-    with edited(projections, factors, owners):
+    with edited(projections, factors, owners, shared):
         logits = asked.logits()
     lengths = [len(task.equivalent.target) for task in tasks]
     said, after = logits.split([sum(lengths), len(logits) - sum(lengths)])
@@ -145,5 +156,9 @@ def outer_losses(
         with torch.no_grad():
             before = asked.logits(range(len(tasks), len(rows))).log_softmax(-1)
         each = (before.exp() * (before - after.log_softmax(-1))).sum(-1)
-        kl = kl.index_add(0, owners[len(tasks) :], mean_of_each(each, [len(row.ids) for _, row in kept]))
+        kl = kl.index_add(0, owners[len(tasks) :], mean_of_each(each, [len(_kept(row, shared)) for _, row in kept]))
     return nll, kl
+
+
+def _kept(row: Row, answer: bool) -> list[int]:
+    return list(row.places if answer else range(len(row.ids)))

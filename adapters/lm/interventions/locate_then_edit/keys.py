@@ -34,10 +34,16 @@ class Reading:
         return torch.stack([group.mean(1) for group in self.keys.split(self.groups, dim=1)]).mean(0)
 
 
+def moved(lm: LanguageModel, at: str, layer: int) -> list[str]:
+    """Names of the modules to whose outputs a value adds, in the order in which they are computed."""
+    # The last projection of a part puts out what the part does, also where a family has no module for the whole of it.
+    roles = {"mlp": ["mlp_down"], "attention_and_mlp": ["attention_out", "mlp_down"]}
+    return [linear(lm.model, layer, role).name for role in roles[at]] if at in roles else [block(lm.model, layer)[0]]
+
+
 def place(lm: LanguageModel, at: str, layer: int) -> str:
     """Name of the module whose output a value replaces: the MLP's, or a whole block's."""
-    # The last projection of an MLP puts out what the MLP does, also where a family has no module for the whole of it.
-    return linear(lm.model, layer, "mlp_down").name if at == "mlp" else block(lm.model, layer)[0]
+    return moved(lm, at, layer)[-1]
 
 
 def read(

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from .....components import DataFile, Strict
+from .....components import DataFile, DataFolder, Strict
 
 
 def _has_a_place(template: str) -> str:
@@ -39,12 +39,22 @@ class Site(Strict):
     """The value is found at the last of them; each takes its share of the change."""
 
 
+class Settle(Strict):
+    """What happens once a target is the most probable in all contexts; in PMET's code, not in its paper."""
+
+    nll_factor: NotNegative = 0.1
+    """What the negative log-likelihood weighs at the next step; 1 again where it is not the most probable any more."""
+    kl: NotNegative = 0.01
+    """A request ends there once kl_factor · KL is not above this."""
+
+
 class Value(Strict):
     """What should come out at the site: h + δ, where δ minimises the mean negative log-likelihood of the target over
     contexts + kl_factor · KL(after ‖ before) at a text about the subject + weight_decay · |δ| / |h|²."""
 
-    at: Literal["mlp", "block"] = "mlp"
-    """Where δ is added: to the MLP's output (ROME), or to the output of the whole block (MEMIT)."""
+    at: Literal["mlp", "block", "attention_and_mlp"] = "mlp"
+    """Where δ is added: to the MLP's output (ROME), or to the output of the whole block (MEMIT). PMET adds one to the
+    attention's output and one to the MLP's, each with a weight decay and a clamp of its own, and writes the second."""
     steps: Annotated[int, Field(ge=1)] = 20
     """Evaluations of the loss; the vector moves one time less."""
     lr: Positive = 0.5
@@ -57,6 +67,8 @@ class Value(Strict):
     """Largest |δ|, in units of |h|."""
     stop_loss: NotNegative = 0.05
     """A request ends once its loss is below."""
+    settle: Settle | None = None
+    """See there; without, nothing happens then."""
     loss_layer: Layer | None = None
     """The block whose output both terms are read from, through the final normalisation and the head; the last when
     null."""
@@ -97,8 +109,11 @@ class Covariance(Strict):
     """The second moment of the projection's inputs: which keys the change shall leave alone."""
 
     file: DataFile | None = None
-    """Made before: a safetensors file, one square tensor for each layer; see `statistics.read_moments`. How moments are
-    estimated (`text`, `samples`, `tokens`) says nothing then."""
+    """Made before: a safetensors file with a square tensor for each layer, or the npz file of one layer that ROME,
+    MEMIT and EasyEdit publish; see adapters/lm/moments.py. How moments are estimated (`text`, `samples`, `tokens`) says
+    nothing then."""
+    folder: DataFolder | None = None
+    """The same, with a file for each layer, found by the layer's number in its name."""
     text: DataFile | None = None
     """Estimated from this text file, a document a line. Without `file` and `text`, from texts that the untouched
     model samples (the papers take Wikipedia)."""
@@ -108,3 +123,9 @@ class Covariance(Strict):
     """Longest document: a file's are cut off there, sampled ones have this length."""
     ridge: NotNegative = 0.0
     """Added to the diagonal, as a share of its mean: for models that do not use all directions."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Covariance:
+        if self.file and self.folder:
+            raise ValueError("give moments by file or by folder, not both")
+        return self

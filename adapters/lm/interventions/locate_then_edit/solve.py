@@ -23,16 +23,20 @@ def unweighted(rows: torch.Tensor) -> torch.Tensor:
     return rows
 
 
+def regular(moment: torch.Tensor, ridge: float) -> torch.Tensor:
+    """A second moment in float64, with a share of its mean diagonal added to the diagonal."""
+    moment = moment.double()
+    unit = torch.eye(len(moment), dtype=moment.dtype, device=moment.device)
+    return moment + ridge * moment.diagonal().mean() * unit
+
+
 def inverse_of(moment: torch.Tensor, ridge: float, precision: str, name: str) -> Inverse:
     """The inverse of a second moment, shape (inputs, inputs): by its Cholesky factor in float64, or explicitly in
     float32, as ROME's authors do.
 
     `ridge`: what is added to the diagonal, as a share of its mean. Raises DataError when the moment is singular.
     """
-    moment = moment.double()
-    moment = moment + ridge * moment.diagonal().mean() * torch.eye(
-        len(moment), dtype=moment.dtype, device=moment.device
-    )
+    moment = regular(moment, ridge)
     factor, info = torch.linalg.cholesky_ex(moment)
     if info.item():
         raise DataError(
@@ -43,6 +47,39 @@ def inverse_of(moment: torch.Tensor, ridge: float, precision: str, name: str) ->
         explicit = torch.linalg.inv(moment.float())
         return lambda rows: (rows.float().to(explicit.device) @ explicit.T).double()
     return lambda rows: torch.cholesky_solve(rows.double().to(factor.device).T, factor).T
+
+
+def outside(protected: torch.Tensor) -> Inverse:
+    """Applies the projection on what is orthogonal to `protected`, orthonormal columns of shape (inputs, directions).
+
+    It is the inverse of a second moment that is without bound along these and 1 elsewhere.
+    """
+
+    def applied(rows: torch.Tensor) -> torch.Tensor:
+        rows = rows.double().to(protected.device)
+        return rows - (rows @ protected) @ protected.T
+
+    return applied
+
+
+def largest_directions(moment: torch.Tensor, threshold: float | None, rank: int | None) -> torch.Tensor:
+    """Eigenvectors of a second moment, shape (inputs, found), float64: the `rank` largest, or those with an eigenvalue
+    of at least `threshold`."""
+    values, vectors = torch.linalg.eigh(moment.double())
+    return vectors[:, values >= threshold] if rank is None else vectors[:, max(0, len(values) - rank) :]
+
+
+def with_keys(inverse: Inverse, keys: torch.Tensor) -> Inverse:
+    """The inverse of C + K Kᵀ from that of C, by Woodbury's identity; `keys`: Kᵀ, shape (count, inputs)."""
+    whitened = inverse(keys.double())
+    gram = keys.double().to(whitened.device) @ whitened.T
+    gram = gram + torch.eye(len(keys), dtype=gram.dtype, device=gram.device)
+
+    def applied(rows: torch.Tensor) -> torch.Tensor:
+        plain = inverse(rows)
+        return plain - torch.linalg.solve(gram, whitened @ rows.double().to(whitened.device).T).T @ whitened
+
+    return applied
 
 
 def rank_one(direction: torch.Tensor, key: torch.Tensor, residual: torch.Tensor, inverse: Inverse) -> Factors:
@@ -62,6 +99,8 @@ def least_squares(keys: torch.Tensor, residuals: torch.Tensor, inverse: Inverse,
     `keys`: K of shape (requests, inputs); `residuals`: R of shape (requests, outputs). In columns,
     ΔW = R (Kᵀ C⁻¹ K + slack)⁻¹ Kᵀ C⁻¹. With `slack` 1 this is MEMIT's R Kᵀ (C + K Kᵀ)⁻¹ (equation 14), by Woodbury's
     identity; with 0 every residual is met exactly (EMMET, Gupta et al. 2024, arXiv 2403.14236, which adds a small one).
+    With P / λ for C⁻¹, P a projection, and `slack` 1 it is AlphaEdit's R Kᵀ P (P K Kᵀ P + λ)⁻¹ (Fang et al. 2025, arXiv
+    2410.02355, equation 12); see `with_keys` for its K_p.
     """
     keys, residuals = keys.double(), residuals.double()
     whitened = inverse(keys)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
 
 from .....components import Strict
 from .options import Covariance, NotNegative, Positive
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from .....artifacts import ArtifactStore
     from .keys import Reading
     from .solve import Factors, Inverse
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 class OneKey(Strict):
     """What solvers of one request at one layer have in common."""
 
+    remember: ClassVar[bool] = False
     covariance: Covariance | None = None
     """Without, all directions count alike."""
     key: Literal["bare", "mean"] = "bare"
@@ -26,6 +30,13 @@ class OneKey(Strict):
     precision: Literal["float32", "float64"] = "float32"
     """Of the covariance's inverse. ROME's authors invert in float32; where C is nearly singular that costs digits (a
     percent of the change at a condition number of 5e6), and float64 does not."""
+
+    def inverse(self, moment: torch.Tensor, name: str, artifacts: ArtifactStore) -> Inverse:
+        """What the solver makes of the second moment of `name`'s inputs."""
+        from .solve import inverse_of
+
+        assert self.covariance is not None
+        return inverse_of(moment, self.covariance.ridge, self.precision, name)
 
     def change(self, reading: Reading, wanted: torch.Tensor, inverse: Inverse, rng: np.random.Generator) -> Factors:
         """See `solve.rank_one`; for one request."""
@@ -55,22 +66,74 @@ class RandomDirection(OneKey):
         return random_like(super().change(reading, wanted, inverse, rng), rng)
 
 
-class LeastSquares(Strict):
-    """New keys against all others, weighed by their covariance, for many requests together (MEMIT, EMMET)."""
+class ManyKeys(Strict):
+    """What solvers of many requests together have in common."""
 
-    precision: ClassVar[str] = "float64"
-    type: Literal["least_squares"]
     covariance: Covariance
-    covariance_weight: Positive = 15000.0
-    """λ: how much the other keys weigh, in units of one new key."""
-    slack: NotNegative = 1.0
-    """How far new keys may miss their values: 1 is least squares (MEMIT), 0 meets them exactly (EMMET's constraint,
-    which its authors relax to 0.1)."""
 
     def change(self, reading: Reading, wanted: torch.Tensor, inverse: Inverse, rng: np.random.Generator) -> Factors:
         """See `solve.least_squares`."""
         from .solve import least_squares
 
-        weight = self.covariance_weight
-        missing = wanted - reading.outputs[:, 0]
-        return least_squares(reading.grouped_keys, missing, lambda rows: inverse(rows) / weight, self.slack)
+        return least_squares(reading.grouped_keys, wanted - reading.outputs[:, 0], inverse, self.missing_by())
+
+    def missing_by(self) -> float:
+        """How far new keys may miss their values; see `solve.least_squares`."""
+        return 1.0
+
+
+class LeastSquares(ManyKeys):
+    """New keys against all others, weighed by their covariance, for many requests together (MEMIT, EMMET)."""
+
+    type: Literal["least_squares"]
+    covariance_weight: Positive = 15000.0
+    """λ: how much the other keys weigh, in units of one new key."""
+    slack: NotNegative = 1.0
+    """How far new keys may miss their values: 1 is least squares (MEMIT), 0 meets them exactly (EMMET's constraint,
+    which its authors relax to 0.1)."""
+    remember: bool = False
+    """Whether the keys of earlier requests of a sequence weigh as new ones do; the state of the sequence holds them."""
+
+    def inverse(self, moment: torch.Tensor, name: str, artifacts: ArtifactStore) -> Inverse:
+        """(λ C)⁻¹."""
+        from .solve import inverse_of
+
+        known, weight = inverse_of(moment, self.covariance.ridge, "float64", name), self.covariance_weight
+        return lambda rows: known(rows) / weight
+
+    def missing_by(self) -> float:
+        """See ManyKeys."""
+        return self.slack
+
+
+class NullSpace(ManyKeys):
+    """New keys outside of the directions that the other keys use (AlphaEdit, Fang et al. 2025, arXiv 2410.02355).
+
+    ΔW = R Kᵀ P (P (K Kᵀ + K_p K_pᵀ) P + λ)⁻¹, P the projection on the directions in which the second moment of ordinary
+    keys is small, K_p the keys of earlier requests.
+    """
+
+    type: Literal["null_space"]
+    threshold: Positive | None = None
+    """Directions are free whose eigenvalue of C is below: the paper says 1e-2, the authors' code has 2e-2. What fits
+    depends on the size of a model's activations."""
+    rank: Annotated[int, Field(ge=0)] | None = None
+    """Another way to say it: how many directions, those of the largest eigenvalues, are protected."""
+    ridge: Positive = 10.0
+    """λ: what the change itself costs, in units of one new key."""
+    remember: bool = True
+    """Whether the keys of earlier requests of a sequence are left alone, too; the state of the sequence holds them."""
+
+    @model_validator(mode="after")
+    def _one_way_to_say_it(self) -> NullSpace:
+        if (self.threshold is None) == (self.rank is None):
+            raise ValueError("give either threshold (below which an eigenvalue's direction is free) or rank")
+        return self
+
+    def inverse(self, moment: torch.Tensor, name: str, artifacts: ArtifactStore) -> Inverse:
+        """P / λ."""
+        from .prepared import protected
+        from .solve import outside
+
+        free, weight = outside(protected(self, moment, name, artifacts)), self.ridge
+        return lambda rows: free(rows) / weight

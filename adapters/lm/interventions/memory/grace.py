@@ -16,6 +16,7 @@ from ...inserts import Insert
 from ...losses import Targets
 from ...model import Asked, LanguageModel
 from ...patch import Patch
+from ...prefixes import bare
 from ...requests import EditRequest
 from ...scoring import Row, Unusable, batches, encode
 
@@ -127,7 +128,10 @@ def _descend(spec: Grace, lm: LanguageModel, entries: Sequence[Entry], rows: Seq
     """Every value has its own descent, as if it were alone, and rests when the mean loss of its rows is low enough."""
     values = [e.value.clone().requires_grad_() for e in entries]
     optimizer = torch.optim.Adam(values, lr=spec.lr)
-    targets = Targets(lm, [row for own in rows for row in own], spec.site.layer)
+    # A value at the prompt's last token changes nothing before it. What may stand there by now is an older codebook.
+    after_prompt = spec.replace == "last" and bare(lm, besides=_module(spec, lm))
+    every = [row for own in rows for row in own]
+    targets = Targets(lm, every, spec.site.layer, after_prompt=after_prompt)
     owner = [i for i, own in enumerate(rows) for _ in own]
     moving = list(range(len(entries)))
     for _ in range(spec.steps):

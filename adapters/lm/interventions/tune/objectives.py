@@ -80,10 +80,15 @@ def _dpo(batch: Batch, change: Moving, begin: Sequence[torch.Tensor], spec: Dpo)
     for start in range(0, len(safe), size):
         rows = [*safe[start : start + size], *unsafe[start : start + size]]
         better, worse = _ratios(batch, change, begin, rows).chunk(2)
-        loss = -logsigmoid(spec.beta * (better - worse)).sum() / len(safe)
+        loss = dpo(better, worse, spec.beta).sum() / len(safe)
         loss.backward()
         total += loss.item()
     return total
+
+
+def dpo(better: torch.Tensor, worse: torch.Tensor, beta: float) -> torch.Tensor:
+    """−log σ(beta · (better − worse)) of log-ratios, in nats; of the shape of the two."""
+    return -logsigmoid(beta * (better - worse))
 
 
 def _npo(batch: Batch, change: Moving, begin: Sequence[torch.Tensor], spec: Npo) -> float:

@@ -1,0 +1,1 @@
+"""Low-rank blocks that an index of hidden states switches on."""

@@ -1,0 +1,1 @@
+"""A memory of requests, and a trained classifier of what is in the scope of one."""

@@ -1,0 +1,1 @@
+"""Knowledge neurons as an editor: what the neurons of a fact write is rewritten."""
