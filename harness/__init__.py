@@ -3,6 +3,8 @@
     import benchwright as bw
     run = bw.run("quickstart")
     run.leaderboard()          # pandas.DataFrame
+    edited = bw.edit("atlas", "rome", "requests.json")
+    edited.scores, edited.ask("Teister Deimurson plays the")
 
 The public names are loaded on first use, so that `import benchwright` stays light.
 """
@@ -15,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .adapters.editing.own.api import edit
     from .adapters.instruct.api import run_pipeline
+    from .adapters.lm.usable import load_edited
     from .api import Run, open_run, run, validate
     from .errors import BenchwrightError, SpecError
 
@@ -24,12 +28,24 @@ _PUBLIC = {
     "open_run": ".api",
     "validate": ".api",
     "run_pipeline": ".adapters.instruct.api",
+    "edit": ".adapters.editing.own.api",
+    "load_edited": ".adapters.lm.usable",
     "Run": ".api",
     "BenchwrightError": ".errors",
     "SpecError": ".errors",
 }
 
-__all__ = ["BenchwrightError", "Run", "SpecError", "open_run", "run", "run_pipeline", "validate"]
+__all__ = [
+    "BenchwrightError",
+    "Run",
+    "SpecError",
+    "edit",
+    "load_edited",
+    "open_run",
+    "run",
+    "run_pipeline",
+    "validate",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,7 +16,7 @@ from .digests import FileDigests
 from .errors import UsageError, unknown
 from .job import Job, by_block, fingerprint
 from .kinds import MethodSpec, TaskSpec
-from .loading.library import within_reach
+from .loading.library import Library, within_reach
 from .loading.models import model_spec
 from .loading.resolve import Resolved, data_files, data_root, identity, resolve
 from .named import NamedSpec, named_by, names_of, weights_of
@@ -40,6 +41,8 @@ class Wanted:
     """Folder of the method's data files."""
     threads: int = 1
     """As suites do by default: more may change last digits."""
+    settings: str | None = None
+    """The model whose settings of the method (`for_models`) are taken; by default those for the model's own name."""
 
 
 def job_for(wanted: Wanted, task: TaskSpec, files: Mapping[str, Mapping[str, Path]]) -> tuple[Job, Resolved, Resolved]:
@@ -52,28 +55,72 @@ def job_for(wanted: Wanted, task: TaskSpec, files: Mapping[str, Mapping[str, Pat
     model = model_spec(library, wanted.model, wanted.device, wanted.dtype)
     digests = FileDigests.load(cache_home())
     named = named_by(library, model, digests.of)
-    method = resolve(library, find(library, wanted.method, ("method",)), names_of(model, named))
-    if problem := mismatch(task, method.spec):
-        raise UsageError(f"method {method.name!r} cannot be used here: {problem}")
+    method, own = _method(library, wanted, task, names_of(model, named))
     role, needed = next(iter(task.protocol.roles.items()))
     if model.spec.source.opens != needed:
         raise UsageError(f"{wanted.model} is a {model.spec.source.opens}; a {needed} is needed")
-    if wanted.data is not None and not wanted.data.is_dir():
-        raise UsageError(f"--data {wanted.data}: no such folder")
-    own = data_files(method, wanted.data, "")
     subject, state = _opened(model, named, wanted.threads, digests)
     digests.save()
-    job = Job(
+    return _job(wanted, task, method, {**files, **own}, {role: subject}, {role: state}), model, method
+
+
+def job_on(
+    subject: Resource,
+    state: str,
+    names: Sequence[str],
+    wanted: Wanted,
+    task: TaskSpec,
+    files: Mapping[str, Mapping[str, Path]],
+) -> tuple[Job, Resolved]:
+    """The same on a model that is open already, and the method's resolved spec.
+
+    `state`: fingerprint of the model's state; `names`: those under which a method may have settings for it.
+    """
+    method, own = _method(within_reach(wanted.specs), wanted, task, names)
+    role = next(iter(task.protocol.roles))
+    return _job(wanted, task, method, {**files, **own}, {role: subject}, {role: state}), method
+
+
+def _method(
+    library: Library, wanted: Wanted, task: TaskSpec, names: Sequence[str]
+) -> tuple[Resolved, dict[str, dict[str, Path]]]:
+    """The method as it is for a model of these names, with its files by building block and field."""
+    entry = find(library, wanted.method, ("method",))
+    known = {name for e in library.lineage(entry) for name in e.tree.data.get("for_models", {})}
+    if wanted.settings is not None:
+        if wanted.settings not in known:
+            raise UsageError(unknown(f"model in the settings of {entry.name}", wanted.settings, known))
+        names = (wanted.settings,)
+    elif known and known.isdisjoint(names):
+        # What fits one model may ruin another, or take hours: nobody should find out by the result.
+        some = ", ".join(sorted(known))
+        warnings.warn(f"{entry.name} has settings for {some}, none for {names[0]}: its general ones hold", stacklevel=3)
+    method = resolve(library, entry, names)
+    if problem := mismatch(task, method.spec):
+        raise UsageError(f"method {method.name!r} cannot be used here: {problem}")
+    if wanted.data is not None and not wanted.data.is_dir():
+        raise UsageError(f"--data {wanted.data}: no such folder")
+    return method, by_block({"method": data_files(method, wanted.data, "")})
+
+
+def _job(
+    wanted: Wanted,
+    task: TaskSpec,
+    method: Resolved,
+    files: Mapping[str, Mapping[str, Path]],
+    models: Mapping[str, Resource],
+    fingerprints: Mapping[str, str],
+) -> Job:
+    return Job(
         task=task,
         method=method.spec,
         seed=wanted.seed,
         limit=None,
-        models={role: subject},
-        fingerprints={role: state},
-        files={**files, **by_block({"method": own})},
+        models=models,
+        fingerprints=fingerprints,
+        files=files,
         artifacts=ArtifactStore(artifact_root()),
     )
-    return job, model, method
 
 
 def _opened(

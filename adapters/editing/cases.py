@@ -39,6 +39,14 @@ class EditCase:
     rephrases: tuple[str, ...] = ()
     locality: Mapping[str, tuple[Probe, ...]] = field(default_factory=dict)
     portability: Mapping[str, tuple[Probe, ...]] = field(default_factory=dict)
+    articles: tuple[str, ...] = ()
+    """Other texts on what was edited, which a model that has understood it shall find likely (WISE's Temporal)."""
+    openings: tuple[str, ...] = ()
+    """Beginnings of texts about the subject, for the model to go on from (CounterFact's generation prompts)."""
+    alike: tuple[str, ...] = ()
+    """Texts about others that are what the edit makes the subject, to compare what is written with."""
+    essence: tuple[str, ...] = ()
+    """Texts about the subject, which shall stay as likely as before."""
 
     @property
     def id(self) -> str:

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ...errors import UsageError, unknown
+from ...errors import UsageError
+from .own.how import How, check_file, check_new_folder
 
 if TYPE_CHECKING:
-    from .carry import Outcome
-
-MODES = ("single", "batch", "sequential")
-CONFLICTS = ("error", "drop", "last")
+    from .own.edited import Edited
 
 
 def edit(
@@ -33,6 +31,13 @@ def edit(
     save_model: Annotated[Path | None, typer.Option(help="Write the edited model as a folder.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
+    settings: Annotated[
+        str | None,
+        typer.Option(help="Take the method's settings for this model (gpt2-xl, …), whatever --model is called."),
+    ] = None,
+    train: Annotated[
+        Path | None, typer.Option(help="Requests of other subjects, for methods that learn before they edit.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the method's random choices.")] = 0,
     data: Annotated[Path | None, typer.Option(help="Folder of the method's data files.")] = None,
     specs: Annotated[list[Path] | None, typer.Option(help="Folder of your own specs (default: ./specs).")] = None,
@@ -40,77 +45,85 @@ def edit(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Edit a model: carry out requests, say what changed, keep the change if asked to."""
-    _one_of("--mode", mode, MODES)
-    _one_of("--conflicts", conflicts, CONFLICTS)
-    if batch_size != 1 and mode != "sequential":
-        raise UsageError("--batch-size belongs to --mode sequential; `batch` carries out all requests together")
+    how = How(mode, batch_size, conflicts, train, partial(typer.echo, err=True))
+    how.check("--")
+    check_file(requests, "--requests")
 
     from ...alone import Wanted, check_writable
 
     check_writable("--save-delta", save_delta)
-    if save_model is not None and save_model.exists() and (not save_model.is_dir() or any(save_model.iterdir())):
-        raise UsageError(f"--save-model {save_model}: exists and is not an empty folder; choose another one")
-    if save_model is not None and mode == "single":
-        raise UsageError("--save-model keeps one model; choose --mode sequential or batch")
-    if requests.is_dir():
-        raise UsageError(f"--requests {requests}: is a folder; name a file in it")
-    if not requests.exists():
-        raise UsageError(f"--requests {requests}: no such file")
-
-    from .carry import carry_out
+    if save_model is not None:
+        check_new_folder(save_model, "--save-model")
+        if mode == "single":
+            raise UsageError("--save-model keeps one model; choose --mode sequential or batch")
+    from .own.carry import carry_out
 
     begun = time.process_time()
-    wanted = Wanted(model, method, device, dtype, seed, specs or (), data, threads)
-    outcome = carry_out(wanted, requests, mode, batch_size, conflicts, partial(typer.echo, err=True))
-    for file, keep in ((save_delta, outcome.save_delta), (save_model, outcome.save_model)):
-        _keep(file, keep)
+    wanted = Wanted(model, method, device, dtype, seed, specs or (), data, threads, settings)
+    edited = carry_out(wanted, requests, how)
+    if save_delta is not None:
+        edited.save_delta(save_delta)
+    if save_model is not None:
+        edited.save_model(save_model)
     if as_json:
-        typer.echo(json.dumps(outcome.to_json() | {"cpu_s": round(time.process_time() - begun, 3)}, indent=1))
+        typer.echo(json.dumps(edited.to_json() | {"cpu_s": round(time.process_time() - begun, 3)}, indent=1))
     else:
-        _show(outcome)
+        _show(edited)
         for file in (save_delta, save_model):
             if file is not None:
                 typer.echo(f"{file}: written", err=True)
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"edit": edit}
+def import_hparams(
+    file: Annotated[Path, typer.Argument(help="A hyper-parameter file of EasyEdit (hparams/ROME/gpt2-xl.yaml).")],
+    out: Annotated[Path | None, typer.Option(help="Write the spec there; printed by default.")] = None,
+    algorithm: Annotated[str | None, typer.Option(help="ROME, MEMIT, …, if the file has no alg_name.")] = None,
+    specs: Annotated[list[Path] | None, typer.Option(help="Folder of your own specs (default: ./specs).")] = None,
+) -> None:
+    """Write a hyper-parameter file of EasyEdit as a method spec; say what was not carried over."""
+    from ...alone import check_writable
+    from ...store import write_atomically
+    from .own.importing.reading import imported
+
+    check_file(file, "file")
+    check_writable("--out", out)
+    found = imported(file, algorithm, specs or ())
+    if out is None:
+        typer.echo(found.text, nl=False)
+    else:
+        try:
+            write_atomically(out, found.text)
+        except OSError as error:
+            raise UsageError(f"--out {out}: cannot be written ({error.strerror or error})") from error
+        typer.echo(f"{out}: {found.name}, which extends {found.extends}; check it with: benchwright validate {out}")
+    for why, keys in found.ignored.items():
+        typer.echo(f"ignored ({why}): {', '.join(keys)}", err=True)
+    for key, why in found.left.items():
+        typer.echo(f"NOT carried over: {key}: {why}", err=True)
 
 
-def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UsageError(unknown(option, value, known))
+COMMANDS: dict[str, Callable[..., None]] = {"edit": edit, "import-hparams": import_hparams}
 
 
-def _keep(wanted: Path | None, keep: Callable[[Path], None]) -> None:
-    if wanted is None:
-        return
-    from safetensors import SafetensorError
-
-    try:
-        keep(wanted)
-    except (OSError, SafetensorError) as error:
-        raise UsageError(f"{wanted}: cannot be written ({error})") from error
-
-
-def _show(outcome: Outcome) -> None:
+def _show(edited: Edited) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console()
-    answers = Table("request", "before", "after", title=f"{outcome.method} on {outcome.model}, {outcome.mode}")
-    for row in outcome.rows[:_SHOWN]:
+    answers = Table("request", "before", "after", title=f"{edited.method_name} on {edited.model_name}, {edited.mode}")
+    for row in edited.rows[:_SHOWN]:
         answers.add_row(*(Text(str(row[key])) for key in ("request", "answer_before", "answer_after")))
     console.print(answers)
-    if len(outcome.rows) > _SHOWN:
-        console.print(f"{len(outcome.rows) - _SHOWN} more requests (--json shows all)")
+    if len(edited.rows) > _SHOWN:
+        console.print(f"{len(edited.rows) - _SHOWN} more requests (--json shows all)")
     scores = Table("metric", "before", "after", "requests")
-    for metric, means in outcome.means().items():
+    for metric, means in edited.scores.items():
         scores.add_row(metric, _number(means["before"]), _number(means["after"]), str(means["n"]))
     console.print(scores)
-    for reason, count in outcome.skipped.items():
+    for reason, count in edited.skipped.items():
         console.print(Text(f"left out: {reason} ({count})"))
-    console.print(f"{outcome.cpu_s / max(1, len(outcome.rows)):.3f} CPU s an edit")
+    console.print(f"{edited.cpu_s / max(1, len(edited.rows)):.3f} CPU s an edit")
 
 
 _SHOWN = 20

@@ -16,6 +16,7 @@ from ...metrics import Metric
 from ..bridges.ability import GENERAL_METRICS
 
 KNOWEDIT = "Zhang et al. 2024, arXiv 2401.01286, section 5"
+WISE = "Wang et al. 2024 (WISE), arXiv 2405.14768"
 COUNTERFACT = "Meng et al. 2022, arXiv 2202.05262; Meng et al. 2023, arXiv 2210.07229"
 
 KINDS: Mapping[str, Mapping[str, str]] = {
@@ -30,7 +31,9 @@ KINDS: Mapping[str, Mapping[str, str]] = {
     "portability": {
         "alias": "another name of the subject",
         "two_hop": "a question that leads through the edited fact to another one",
+        "two_hop_to": "a question that leads through another fact to the edited one",
         "logical": "facts that the edit implies",
+        "persona": "the edited question in the words of somebody",
         "inverse": "the subject, asked for by the new object",
         "chain_of_thought": "a question through the edited fact, answered by reasoning aloud",
         "other": "other questions that follow from the edit",
@@ -38,9 +41,10 @@ KINDS: Mapping[str, Mapping[str, str]] = {
 }
 """The kinds of probe, whatever a data set calls them."""
 
-APART = frozenset({"inverse", "chain_of_thought"})
-"""Kinds that have numbers of their own and do not enter the mean over kinds: no editor of weights reverses a fact, and
-reasoning aloud is another way of asking the two-hop questions."""
+APART = frozenset({"inverse", "chain_of_thought", "persona"})
+"""Kinds that have numbers of their own and do not enter the mean over kinds: no editor of weights reverses a fact,
+reasoning aloud is another way of asking the two-hop questions, and what somebody asks in other words follows from
+nothing."""
 
 _HOW = {
     "exact": "all tokens, i.e. greedy decoding gives the answer",
@@ -51,7 +55,7 @@ _WHAT = {
     "generalization": "the rephrased prompt is answered with the new target",
     "locality": "unrelated prompts are answered as before the edit, by the untouched model",
     "portability": "prompts that follow from the edit are answered rightly (best of the accepted answers); "
-    "mean over kinds, without inverse and chain_of_thought",
+    "mean over kinds, without inverse, chain_of_thought and persona",
 }
 
 OVERALL = tuple(
@@ -129,11 +133,61 @@ FLUENCY = (
         "fluency",
         "fluency",
         "higher",
-        "weighted n-gram entropy, in bits, of how the edited model goes on after the edited prompt: mean of 2/3 of the "
-        "entropy of its bigrams and 4/3 of that of its trigrams; papers print it times 100",
+        "weighted n-gram entropy, in bits, of how the edited model goes on after the edited prompt (or CounterFact's "
+        "generation prompts, where the task says so): mean of 2/3 of the entropy of its bigrams and 4/3 of that of its "
+        "trigrams; papers print it times 100",
         "Zhang et al. 2018, arXiv 1809.05972; Meng et al. 2022, arXiv 2202.05262",
         unit="score",
     ),
+    Metric(
+        "consistency",
+        "consistency",
+        "higher",
+        "cosine of the TF-IDF vectors of what the edited model writes after CounterFact's generation prompts and of "
+        "texts about others that are what the edit says (ROME's reference score); papers print it times 100",
+        COUNTERFACT,
+    ),
+)
+
+TEXTS = (
+    Metric(
+        "perplexity",
+        "perplexity",
+        "lower",
+        "exp of the mean NLL of the new target's tokens after the edited prompt; the mean over edits, as WISE prints "
+        "it, so that one bad edit can decide it; at most 1e9",
+        WISE,
+        unit="score",
+    ),
+    Metric(
+        "ood",
+        "OOD generalization",
+        "higher",
+        "share of the tokens of another text on what was edited to which the model gives a probability above 0.8; the "
+        "released code divides by all positions of a batch, here padding does not count",
+        WISE,
+    ),
+    Metric(
+        "essence",
+        "essence",
+        "lower",
+        "perplexity of texts about the subject, their first 100 tokens; to be compared with the unedited model's",
+        COUNTERFACT,
+        unit="score",
+    ),
+)
+
+POSITION = tuple(
+    Metric(
+        f"{which}.{how}",
+        f"{which} tenth ({how})",
+        "higher",
+        f"reliability of the {which} tenth of the edits of a stream (one at least), in the model after T > 1 of them; "
+        f"{_HOW[how]}",
+        "Benchwright",
+    )
+    for how in _HOW
+    for which in ("oldest", "newest")
 )
 
 RETENTION = tuple(
@@ -148,7 +202,7 @@ RETENTION = tuple(
     for how in _HOW
 )
 
-METRICS = (*OVERALL, *AVERAGE, *BY_KIND, *CONTRAST, *FLUENCY, *RETENTION, *GENERAL_METRICS)
+METRICS = (*OVERALL, *AVERAGE, *BY_KIND, *CONTRAST, *FLUENCY, *TEXTS, *POSITION, *RETENTION, *GENERAL_METRICS)
 
 Tokens = tuple[int, ...]
 
@@ -199,6 +253,18 @@ def contrast_values(nll: Mapping[str, Iterable[tuple[float, float]]]) -> dict[st
             scores, magnitudes = zip(*both, strict=True)
             found |= {f"{name}_score": fmean(scores), f"{name}_magnitude": fmean(magnitudes)}
     return found
+
+
+def aged(found: Mapping[str, float], place: int, count: int) -> dict[str, float]:
+    """The `POSITION` columns of the edit at a place, from 0, of `count` that were made in turn: what shows forgetting.
+
+    >>> aged({"reliability.exact": 1.0}, 0, 20), aged({"reliability.exact": 1.0}, 2, 20)
+    ({'oldest.exact': 1.0}, {})
+    """
+    tenth = max(1, count // 10)
+    which = [name for name, there in (("oldest", place < tenth), ("newest", place >= count - tenth)) if there]
+    known = [how for how in _HOW if f"reliability.{how}" in found]
+    return {f"{name}.{how}": found[f"reliability.{how}"] for how in known for name in which}
 
 
 def retention(answers: Iterable[tuple[Tokens, Tokens, Tokens]]) -> dict[str, float]:

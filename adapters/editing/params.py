@@ -14,24 +14,34 @@ if TYPE_CHECKING:
 
 
 class Fluency(Strict):
-    """The edited prompt is continued by sampling, and the entropy of the text's n-grams is scored."""
+    """The model goes on by sampling, and the entropy of the text's n-grams is scored."""
 
+    prompts: Literal["edited", "generation"] = "edited"
+    """After the edited prompt, or after each of CounterFact's generation prompts, where also the text's likeness to
+    texts about others of the new kind is scored (consistency)."""
     tokens: Count = 100
-    """Length of the continuation."""
+    """Length of the continuation; of `generation` with its prompt, as Meng et al. 2022 have it."""
     top_k: Count = 5
     """Sampled from so many most probable tokens, as Meng et al. 2022 do."""
 
 
-class Edit(Editing):
-    """Single facts: see run.py."""
+class AskedFacts(Editing):
+    """What is asked about single facts, in every track of them."""
 
-    version: ClassVar[int] = 2
-    items: ClassVar[str] = "edit_case"
-    type: Literal["edit"]
     contrast: bool = False
     """Compare the probabilities of new and true target (CounterFact's scores)."""
     fluency: Fluency | None = None
     """Also write a text after each edit."""
+    perplexity: bool = False
+    """Also how likely the new target is after the edited prompt, for targets of whole sentences (WISE)."""
+
+
+class Edit(AskedFacts):
+    """Single facts: see run.py."""
+
+    version: ClassVar[int] = 3
+    items: ClassVar[str] = "edit_case"
+    type: Literal["edit"]
 
     def metrics(self) -> tuple[Metric, ...]:
         """See metrics.py."""

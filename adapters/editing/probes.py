@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import DataError
 from ...job import Job
 from ..lm.generation import greedy
 from ..lm.model import LanguageModel
@@ -89,24 +88,6 @@ def questions(
         # Locality compares with the model's own answer, so one length is enough.
         asked += usable[:1] if place[0] == "locality" else usable
     return asked, reasons
-
-
-def askable(lm: LanguageModel, cases: Sequence[EditCase]) -> tuple[list[EditCase], dict[str, str]]:
-    """Cases whose request can be asked of the model, and by id the reasons of the others: the same for every method.
-
-    Raises DataError when none can be.
-    """
-    usable, reasons = [], {}
-    for case in cases:
-        try:
-            encode(lm, case.request.prompt, case.request.target_new)
-            usable.append(case)
-        except Unusable as error:
-            reasons[case.request.id] = f"request: {error}"
-    if not usable:
-        why = next(iter(reasons.values()), "there are none")
-        raise DataError(f"none of the {len(cases)} requests can be asked of this model: {why}")
-    return usable, reasons
 
 
 def references(lm: LanguageModel, cases: Sequence[EditCase], batch_size: int, job: Job) -> list[Reference]:

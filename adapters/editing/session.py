@@ -7,11 +7,12 @@ with checkpoints, conflicts, going on after a kill, costs, general ability).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
+from ...errors import DataError
 from ...job import Job, Part
 from ..bridges.ability import Ability
 from ..lm.checkpoints import kept, unfinished
@@ -20,9 +21,11 @@ from ..lm.interventions import Intervention
 from ..lm.model import LanguageModel
 from ..lm.patch import Patch
 from ..lm.requests import EditRequest
-from ..lm.scoring import Unusable
+from ..lm.scoring import Unusable, encode
 from ..lm.streams import Stream, cut, without_conflicts
 from .protocol import Editing
+from .sources.params import EditCases
+from .sources.training import TrainingSplit
 
 
 class Case(Protocol):
@@ -39,7 +42,7 @@ Kind = TypeVar("Kind", bound=Case)
 
 
 class Track(Generic[Kind]):
-    """One cell at work. `score` and `usable` are the track's own, the rest has defaults."""
+    """One cell at work. `score` is the track's own, the rest has defaults."""
 
     def __init__(self, protocol: Editing, job: Job) -> None:
         """Prepares the method. Raises DataError, ModelError, Skip."""
@@ -47,23 +50,23 @@ class Track(Generic[Kind]):
         assert isinstance(lm, LanguageModel)
         assert isinstance(method, Intervention)
         self.protocol, self.lm, self.method = protocol, lm, method
-        self.job = replace(job, training=job.task.data.training(job.files.get("data", {})))
+        data, split = job.task.data, TrainingSplit()
+        if "training_requests" in method.consumes and isinstance(data, EditCases):
+            split = data.training_split(job.files.get("data", {}))
+        self.job, self.left_out = replace(job, training=split.requests), split.left_out
         self.ability = Ability(lm, self.job, protocol.general, protocol.forward_batch)
         method.prepare(lm, self.job)
 
-    def usable(self, cases: Sequence[Kind]) -> tuple[list[Kind], dict[str, str]]:
-        """Cases that can be asked of the model, and by id the reasons of the others: the same for every method.
-
-        Raises DataError when none can be.
-        """
-        raise NotImplementedError
+    def unfit(self, case: Kind) -> str:
+        """Why a case is of no use although its requests can be asked of the model: the same for every method."""
+        return ""
 
     def score(self, part: Part, models: Sequence[tuple[Sequence[Kind], Patch]], suffix: str = "", **at: Any) -> None:
         """Record the values of all cases of some edited models into `part`, under their ids and `suffix`."""
         raise NotImplementedError
 
     def show(self, part: Part, edited: Sequence[tuple[Kind, Patch]]) -> None:
-        """Put exhibits into `part`: called once, with the first chunk or the longest stream."""
+        """Put exhibits into `part`: called once, after `score`, with the first chunk or the longest stream."""
 
     def item(self, case: Kind) -> dict[str, Any]:
         """Attributes of a case that tables can be split by."""
@@ -73,7 +76,7 @@ class Track(Generic[Kind]):
 
 def run(track: Track[Kind]) -> Iterator[Part]:
     """Edit and score all cases. Raises DataError when there are too few requests."""
-    cases, reasons = track.usable(track.job.items())
+    cases, reasons = askable(track.lm, track.job.items(), track.unfit)
     unusable = [{"item": case, "skipped": reason} for case, reason in reasons.items()]
     if track.protocol.mode == "single":
         yield from _singles(track, cases, unusable)
@@ -81,13 +84,46 @@ def run(track: Track[Kind]) -> Iterator[Part]:
         yield from _streams(track, cases, unusable)
 
 
+def askable(
+    lm: LanguageModel, cases: Sequence[Kind], unfit: Callable[[Kind], str] = lambda case: ""
+) -> tuple[list[Kind], dict[str, str]]:
+    """Cases whose requests can be asked of the model, and by id the reasons of the others.
+
+    Raises DataError when none can be.
+    """
+    usable, reasons = [], {}
+    for case in cases:
+        try:
+            for request in case.requests:
+                encode(lm, request.prompt, request.target_new)
+        except Unusable as error:
+            reasons[case.id] = f"request: {error}"
+            continue
+        if reason := unfit(case):
+            reasons[case.id] = f"request: {reason}"
+        else:
+            usable.append(case)
+    if not usable:
+        why = next(iter(reasons.values()), "there are none")
+        raise DataError(f"none of the {len(cases)} requests can be asked of this model: {why}")
+    return usable, reasons
+
+
+def _opening(track: Track[Kind], name: str, unusable: list[dict[str, Any]]) -> Part:
+    """What is told before anything is edited."""
+    part = Part(name, items=unusable)
+    if track.left_out:
+        part.skip("training record left out: its subject is scored", track.left_out)
+    return part
+
+
 def _item(track: Track[Kind], case: Kind, suffix: str, **more: Any) -> dict[str, Any]:
     return {"item": case.id + suffix, **track.item(case), **more}
 
 
 def _singles(track: Track[Kind], cases: Sequence[Kind], unusable: list[dict[str, Any]]) -> Iterator[Part]:
-    if unusable and not track.job.has("unusable"):
-        yield Part("unusable", items=unusable)
+    if (unusable or track.left_out) and not track.job.has("unusable"):
+        yield _opening(track, "unusable", unusable)
     for name, chunk in track.job.chunks(cases, track.protocol.chunk):
         yield _each_alone(track, name, chunk, shown=chunk[0] is cases[0])
 
@@ -100,9 +136,9 @@ def _each_alone(
     with costing(part, sum(len(case.requests) for case in cases)):
         patches = [_usable(part, patch) for patch in _apart(track, cases)]
     edited = list(zip(cases, patches, strict=True))
+    track.score(part, [([case], patch) for case, patch in edited], suffix, **at)
     if shown:
         track.show(part, edited)
-    track.score(part, [([case], patch) for case, patch in edited], suffix, **at)
     return part
 
 
@@ -133,7 +169,7 @@ def _streams(track: Track[Kind], cases: Sequence[Kind], unusable: list[dict[str,
     cases, dropped = without_conflicts(cases, p.conflicts)
     unusable = unusable + [{"item": c.id, "skipped": "request: contradicts another one"} for c in dropped]
     reachable = tuple(t for t in p.checkpoints if t <= len(cases)) or p.checkpoints
-    first = Part("0", items=unusable)
+    first = _opening(track, "0", unusable)
     if too_long := p.checkpoints[len(reachable) :]:
         first.warnings.append(f"{len(cases)} usable requests: too few for T = {', '.join(map(str, too_long))}")
     if not job.has(first.name):
@@ -169,9 +205,9 @@ def _stream(track: Track[Kind], stream: Stream[Kind], suffix: str, shown: bool, 
                 ):
                     begun = patch, state
         done = t
+        track.score(part, [(cases, begun[0])], suffix, T=t)
         if shown and last:
             track.show(part, [(case, begun[0]) for case in cases])
-        track.score(part, [(cases, begun[0])], suffix, T=t)
         if general and last and stream.name.endswith("-000"):
             track.ability.record(part, stream.name, begun[0], T=t)
         if not last:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from ..lm.model import LanguageModel
 from ..lm.patch import Patch
@@ -11,6 +12,7 @@ from ..lm.scoring import Forced, Row, Unusable, encode
 from .cases import EditCase
 from .metrics import average, contrast_values, over_kinds, token_share
 from .probes import Place, Question, Reference, questions
+from .texts import Text, perplexity, texts
 
 NEIGHBOURS = "neighbourhood"
 """The kind of locality probe that CounterFact's neighbourhood score reads."""
@@ -40,6 +42,10 @@ class Sheet:
     """Questions that are answered by writing."""
     reasons: tuple[str, ...]
     """Why probes were left out."""
+    read: tuple[Text, ...] = ()
+    """Texts that are read."""
+    perplexed: bool = False
+    """Whether the perplexity of the new target is a score."""
 
     @property
     def rows(self) -> list[Row]:
@@ -51,8 +57,8 @@ class Sheet:
             *(row for c in self.contrasts for row in (c.new, c.true)),
         ]
 
-    def scores(self, said: Sequence[Forced], texts: Sequence[str]) -> dict[str, float]:
-        """Metric to value, from the answers to `rows` and the texts written to `spoken`."""
+    def scores(self, said: Sequence[Forced], texts: Sequence[str], read: Sequence[Forced] = ()) -> dict[str, float]:
+        """Metric to value: from the answers to `rows`, the texts written to `spoken`, what was said along `read`."""
         token: dict[Place, float] = {}
         exact: dict[Place, float] = {}
         for q, forced in zip(self.direct, said, strict=False):
@@ -72,7 +78,17 @@ class Sheet:
         for c, new, true in zip(self.contrasts, pairs, pairs, strict=True):
             compared.setdefault(c.metric, []).append((new.nll, true.nll))
         found = _averaged("exact", exact) | _averaged("token", token)
+        likely = [perplexity(f.nll) for q, f in zip(self.direct, said, strict=False) if q.place[0] == "reliability"]
+        found |= {"perplexity": likely[0]} if self.perplexed and likely else {}
+        found |= _read(self.read, read)
         return found | average(found) | contrast_values(compared)
+
+
+def _read(asked: Sequence[Text], said: Sequence[Forced]) -> dict[str, float]:
+    by_metric: dict[str, list[float]] = {}
+    for text, along in zip(asked, said, strict=True):
+        by_metric.setdefault(text.metric, []).append(text.value(along))
+    return {metric: fmean(values) for metric, values in by_metric.items()}
 
 
 def _averaged(how: str, values: Mapping[Place, float]) -> dict[str, float]:
@@ -89,6 +105,7 @@ def sheet(
     patch: Patch,
     edited: frozenset[str],
     contrasting: bool = False,
+    perplexed: bool = False,
 ) -> Sheet:
     """The questions of a case for a model changed by `patch`, in which the facts `edited` were changed."""
     asked, reasons = questions(lm, case, patch, edited)
@@ -96,7 +113,8 @@ def sheet(
     unfair = {q.place for q in asked} - {q.place for q in fair}
     reasons += [f"{measure}: needs a fact that the untouched model does not know" for measure, _, _ in sorted(unfair)]
     contrasts = list(_contrasts(lm, case, patch, edited)) if contrasting else []
-    reasons += [c for c in contrasts if isinstance(c, str)]
+    read = list(texts(lm, case, patch))
+    reasons += [c for c in (*contrasts, *read) if isinstance(c, str)]
     return Sheet(
         case,
         reference,
@@ -105,6 +123,8 @@ def sheet(
         tuple(c for c in contrasts if isinstance(c, Contrast)),
         tuple(q for q in fair if q.probe.generated),
         tuple(reasons),
+        tuple(text for text in read if isinstance(text, Text)),
+        perplexed,
     )
 
 

@@ -88,10 +88,12 @@ def test_what_surrounds_the_weights_is_kept_beside_them(requests: Path, tmp_path
     found = said(edit(requests, *words, method="grace"))
     assert found["metrics"]["reliability.exact"]["after"] == 1.0
     assert any(name.startswith("insert:model.layers.") for name in load_file(tmp_path / "g.safetensors"))
-    refused = edit(requests, *words[:4], "--save-model", "m", method="grace")
-    assert isinstance(refused.exception, BenchwrightError)
-    assert "grace on atlas-small is also what surrounds them" in str(refused.exception)
-    assert not (tmp_path / "m").exists()
+    # A folder holds it too, and is the model that was scored.
+    said(edit(requests, *words[:5], "--save-model", "m", method="grace"))
+    fixed = ["edit", "--model", "m", "--method", "unedited", "--requests", str(requests), "--json"]
+    again = said(CliRunner().invoke(app, fixed))
+    # Of the two on one fact the first stands.
+    assert [row["before"]["reliability.exact"] for row in again["requests"]] == [1.0, 1.0, 0.0]
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_knowedit_s_other_formats(tmp_path: Path) -> None:
         ({"portability": {"k": [{"prompt": "x"}]}}, "portability.k.0.ground_truth: expected a text or a list of texts"),
         ({"portability": {"k": [{"prompt": "x", "ground_truth": [["a", 3]]}]}}, "k.0.ground_truth: expected a text"),
         ({"rephrase_prompt": 3}, "record 1 (of 2, from 0): rephrase_prompt: expected a text, got 3"),
-        ({"ent": "x", "pos": [], "neg": []}, "ConvSent is not supported"),
+        ({"ent": "x", "pos": [], "neg": []}, "ConvSent is not supported as facts: it edits a sentiment"),
     ],
 )
 def test_knowedit_names_record_and_field(tmp_path: Path, change: dict[str, Any], expected: str) -> None:
@@ -317,5 +317,5 @@ def test_real_files_are_read_whole(
 
 
 def test_the_sentiment_set_is_refused(shared: Path) -> None:
-    with pytest.raises(DataError, match="ConvSent is not supported: it edits a sentiment"):
+    with pytest.raises(DataError, match="ConvSent is not supported as facts: it edits a sentiment"):
         KNOWEDIT.load({"file": shared / "data" / "knowedit" / "convsent_blender_test.json"}, None)

@@ -45,26 +45,22 @@ class Chain:
 
 
 def request(name: str, fact: str, target: str) -> EditRequest:
-    return EditRequest(name, f"prompt {fact}", fact, target, fact=fact)
+    """In words that the model knows."""
+    return EditRequest(name, f"the {fact}", fact, target, fact=fact)
 
 
-A, B, C = (request(n, f, t) for n, f, t in (("a", "f", "x"), ("b", "g", "y"), ("c", "f", "other")))
-AGAIN = request("d", "f", "x")
+A, B, C = (request(n, f, t) for n, f, t in (("a", "town", "blue"), ("b", "dish", "small"), ("c", "town", "green")))
+AGAIN = request("d", "town", "blue")
+MORE = request("e", "seat", "lost")
 
 
 def test_cases_that_share_a_wish_agree_and_those_that_want_different_things_of_a_fact_do_not() -> None:
-    whole, shares, repeats, against = (
-        Chain("0", (A, B)),
-        Chain("1", (AGAIN, request("e", "h", "z"))),
-        Chain("2", (B,)),
-        C,
-    )
-    cases = [whole, shares, repeats, Chain("3", (against,))]
+    cases = [Chain("0", (A, B)), Chain("1", (AGAIN, MORE)), Chain("2", (B,)), Chain("3", (C,))]
     kept, dropped = without_conflicts(cases, "drop")
     assert [c.id for c in kept] == ["0", "1"]
     assert [c.id for c in dropped] == ["2", "3"]
     assert [c.id for c in without_conflicts(cases, "last")[0]] == ["2", "3"]
-    with pytest.raises(DataError, match=r"requests a and b change the same fact \('prompt g'\)"):
+    with pytest.raises(DataError, match=r"requests a and b change the same fact \('the dish'\)"):
         without_conflicts(cases, "error")
 
 
@@ -85,9 +81,6 @@ class Noting(Intervention):
 
 class Counting(session.Track[Chain]):
     """Scores how many cases an edited model has."""
-
-    def usable(self, cases: Sequence[Chain]) -> tuple[list[Chain], dict[str, str]]:
-        return list(cases), {}
 
     def score(self, part: Part, models: Sequence[tuple[Sequence[Chain], Patch]], suffix: str = "", **at: Any) -> None:
         for cases, _ in models:
@@ -118,7 +111,7 @@ def parts(
 def test_requests_of_a_case_go_together_and_a_fact_of_two_cases_is_changed_once(
     lm: LanguageModel, tmp_path: Path
 ) -> None:
-    cases = [Chain("0", (A, B)), Chain("1", (AGAIN, request("e", "h", "z")))]
+    cases = [Chain("0", (A, B)), Chain("1", (AGAIN, MORE))]
     assert parts(lm, tmp_path, cases)[1] == [["a", "b"], ["d", "e"]]
     found, given = parts(lm, tmp_path, cases, mode="sequential", checkpoints=[1, 2])
     # The order is drawn; whichever comes second leaves out what was asked for before.

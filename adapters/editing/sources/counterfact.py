@@ -2,7 +2,8 @@
 
 A record of ROME's may carry what later works added to it, each a kind of probe of its own: a one-hop question and an
 alternative subject (Yao et al. 2023, arXiv 2305.13172), a question on another relation of the subject, and neighbours
-after a sentence that states the edit (Hoelscher-Obermaier et al. 2023, arXiv 2305.17553).
+after a sentence that states the edit (Hoelscher-Obermaier et al. 2023, arXiv 2305.17553). MEMIT's
+`multi_counterfact.json` (arXiv 2210.07229) has the same form, its records grouped otherwise.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ from ....records import Record, read_records
 from ...lm.requests import EditRequest
 from ..cases import EditCase, Probe
 from .records import identified, probe
+from .snippets import Snippets
 from .splits import normalised
 
 
-def counterfact_cases(file: Path) -> Iterator[EditCase]:
-    """The records of a CounterFact file, each in either form. Raises DataError naming record and field."""
+def counterfact_cases(file: Path, snippets: Snippets | None = None) -> Iterator[EditCase]:
+    """The records of a CounterFact file, each in either form. Raises DataError naming record and field.
+
+    `snippets`: texts to compare with what is written about the subject, which the records name by ids of Wikidata.
+    """
     for case_id, record in identified(read_records(file)):
-        yield _original(case_id, record) if "requested_rewrite" in record.data else _flat(case_id, record)
+        yield _original(case_id, record, snippets) if "requested_rewrite" in record.data else _flat(case_id, record)
 
 
 def _flat(case_id: str, record: Record) -> EditCase:
@@ -38,7 +43,7 @@ def _flat(case_id: str, record: Record) -> EditCase:
     return EditCase(request, record.one("rephrase_prompt"), locality)
 
 
-def _original(case_id: str, record: Record) -> EditCase:
+def _original(case_id: str, record: Record, snippets: Snippets | None) -> EditCase:
     rewrite = record.part("requested_rewrite")
     template, subject = rewrite.text("prompt"), rewrite.text("subject")
     if "{}" not in template:
@@ -53,11 +58,20 @@ def _original(case_id: str, record: Record) -> EditCase:
         relation=rewrite.optional("relation_id") or "",
         fact=normalised(prompt),
     )
+    alike: tuple[str, ...] = ()
+    essence: tuple[str, ...] = ()
+    if snippets:
+        new, true = (rewrite.part(name).text("id") for name in ("target_new", "target_true"))
+        alike = snippets.alike(request.relation, new)
+        essence = snippets.essence(request.relation, subject, new, true)
     return EditCase(
         request,
         record.texts("paraphrase_prompts"),
         dict(_locality(record, request)),
         dict(_portability(record, request, template)),
+        openings=record.texts("generation_prompts"),
+        alike=alike,
+        essence=essence,
     )
 
 

@@ -1,7 +1,7 @@
 """KnowEdit's files (Zhang et al. 2024, arXiv 2401.01286): ZsRE, WikiData counterfact and recent, WikiBio, Sanitation.
 
 ConvSent is refused: it asks for a sentiment, and its score compares the likelihoods of whole friendly and unfriendly
-replies; no prompt and target say that.
+replies; no prompt and target say that. It is a track of its own (../sentiment).
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def knowedit_cases(file: Path) -> Iterator[EditCase]:
     for record in listed(file, data):
         if "ent" in record.data:
             raise DataError(
-                f"{file}: ConvSent is not supported: it edits a sentiment, which no prompt and target express, and is "
-                "scored by the likelihood of whole replies"
+                f"{file}: ConvSent is not supported as facts: it edits a sentiment, which no prompt and target "
+                "express; write `data: {type: convsent, file: ...}` and `protocol: {type: edit_sentiment, ...}`"
             )
         yield _biography(record) if "concept" in record.data else _fact(record)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ....errors import DataError, unknown
@@ -31,10 +31,15 @@ def request_cases(file: Path) -> Iterator[EditCase]:
     Needed are `prompt`, `subject` and `target_new`. A field that is not known is refused, since a misspelt one would
     silently drop what it holds.
     """
-    for case_id, record in identified(read_any(file)):
+    yield from cases_of(read_any(file))
+
+
+def cases_of(records: Iterable[Record]) -> Iterator[EditCase]:
+    """See `request_cases`."""
+    for case_id, record in identified(records):
         for name in record.data:
             if name not in _FIELDS:
-                raise DataError(f"{file}: {record.place}: {unknown('field', name, _FIELDS)}")
+                raise DataError(f"{record.file}: {record.place}: {unknown('field', name, _FIELDS)}")
         yield _case(case_id, record)
 
 

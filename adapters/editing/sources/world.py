@@ -6,7 +6,7 @@ same on every machine and stay the same when a world grows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from math import ceil
 from typing import Literal
 
@@ -15,9 +15,13 @@ from ...lm.requests import EditRequest
 from ...worlds.knowledge.world import World
 from ..cases import EditCase, Probe
 from .splits import VALIDATION_SHARE
+from .training import requests_of
 from .world_probes import Change, Prober, fact_id
 
-WorldSplit = Literal["validation", "test"]
+WorldSplit = Literal["validation", "test", "tuning", "learning"]
+
+LEARNING: dict[str, WorldSplit] = {"test": "validation", "tuning": "learning"}
+"""Split that is scored, and the one that is learned from before."""
 
 MIX = {"works_for": 28, "born_in": 28, "plays": 12, "occupation": 10, "spouse": 8, "hq_in": 8, "founder": 6}
 """Relations that are edited, and their shares in percent, as long as each has subjects left."""
@@ -30,10 +34,25 @@ DIGESTS = {
 """SHA-256 of the world.json of each shipped world. When one changes, so do the edits: raise `WorldEdits.version`."""
 
 
-def world_cases(world: World, split: WorldSplit) -> list[EditCase]:
-    """All edits of a split: one for each subject and relation, the relations mixed alike from the first edit on."""
+def world_training(world: World, scored: WorldSplit) -> list[EditRequest]:
+    """What may be learned from when a split is scored: edits of other subjects, in all their sentences.
+
+    The facts that they keep are of subjects of theirs too, so that no fact of a scored subject is seen.
+    """
+    split = LEARNING.get(scored)
+    if split is None:
+        return []
+    own = {name for kind in _kinds(world) for name in subjects(world, kind, split)}
+    return [request for case in world_cases(world, split, own) for request in requests_of(case)]
+
+
+def world_cases(world: World, split: WorldSplit, neighbours: Collection[str] | None = None) -> list[EditCase]:
+    """All edits of a split: one for each subject and relation, the relations mixed alike from the first edit on.
+
+    `neighbours`: whose facts are watched beside them; anybody's where nothing is said.
+    """
     changes = list(_changes(world, split))
-    prober = Prober(world, changes)
+    prober = Prober(world, changes, neighbours)
     return [
         EditCase(
             EditRequest(
@@ -59,7 +78,7 @@ def world_controls(world: World, split: WorldSplit) -> tuple[Probe, ...]:
     Symmetric relations are left out, where an edit changes a fact of its new object too.
     """
     relations = world.language.relations
-    edited = {kind: set(subjects(world, kind, split)) for kind in {relations[name].subject for name in MIX}}
+    edited = {kind: set(subjects(world, kind, split)) for kind in _kinds(world)}
     facts = {
         fact_id(relation.name, subject): Probe(
             world.prompt(relation.name, subject), (answer,), frozenset({fact_id(relation.name, subject)})
@@ -72,10 +91,22 @@ def world_controls(world: World, split: WorldSplit) -> tuple[Probe, ...]:
 
 
 def subjects(world: World, kind: str, split: WorldSplit) -> list[str]:
-    """The entities of a type that a split edits. A fifth, rounded up, of each type is for validation."""
+    """The entities of a type that a split edits. A fifth, rounded up, of each type is for validation; the first half
+    of it, rounded down, is `learning`, the rest `tuning`."""
     names = ranked(world.entities[kind], "subject")
     count = ceil(VALIDATION_SHARE * len(names))
-    return names[:count] if split == "validation" else names[count:]
+    parts = {
+        "validation": (0, count),
+        "test": (count, None),
+        "learning": (0, count // 2),
+        "tuning": (count // 2, count),
+    }
+    return names[slice(*parts[split])]
+
+
+def _kinds(world: World) -> set[str]:
+    """The types of entities that are edited."""
+    return {world.language.relations[name].subject for name in MIX}
 
 
 def _ordered(world: World, split: WorldSplit) -> list[tuple[str, str]]:

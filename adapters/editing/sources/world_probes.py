@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from ....canonical import ranked
@@ -40,10 +40,13 @@ def fact_id(relation: str, subject: str) -> str:
 
 
 class Prober:
-    """Asks about one change, and knows all others that may be made beside it."""
+    """Asks about one change, and knows all others that may be made beside it.
 
-    def __init__(self, world: World, changes: Sequence[Change]) -> None:
-        self._world, self._relations = world, world.language.relations
+    `neighbours`: other subjects that may be asked about; all where nothing is said.
+    """
+
+    def __init__(self, world: World, changes: Sequence[Change], neighbours: Collection[str] | None = None) -> None:
+        self._world, self._relations, self._neighbours = world, world.language.relations, neighbours
         self._touched: defaultdict[str, set[str]] = defaultdict(set)
         for change in changes:
             # Whom A marries is a fact of A; who no longer is, or now is, married to A is not what it was either.
@@ -61,7 +64,9 @@ class Prober:
         """By kind, what the edit must leave alone; kinds without probes are left out."""
         relation, world = self._relations[change.relation], self._world
         involved = {change.subject, *((change.old, change.new) if relation.symmetric else ())}
-        others = ranked((s for s in world.facts[relation.name] if s not in involved), "neighbour", change.fact)
+        allowed = world.facts[relation.name] if self._neighbours is None else self._neighbours
+        near = (s for s in world.facts[relation.name] if s not in involved and s in allowed)
+        others = ranked(near, "neighbour", change.fact)
         namesakes = [s for s in others if s.split()[-1] == change.subject.split()[-1]]
         strangers = [s for s in others if s not in namesakes]
         siblings = [r.name for r in self._relations.values() if r.subject == relation.subject and r is not relation]

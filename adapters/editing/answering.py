@@ -1,0 +1,93 @@
+"""Answers that edited models write of themselves: many low-rank edits at once, others one model after the other."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+
+from ..lm.model import LanguageModel
+from ..lm.patch import Patch, can_stack, stacked
+from ..lm.writing import Answer, Question, written
+from .sources.splits import normalised
+
+_ARTICLES = frozenset({"a", "an", "the"})
+
+
+def answered(
+    lm: LanguageModel,
+    models: Sequence[tuple[Patch, Sequence[str]]],
+    length: int,
+    batch_size: int,
+    until: Sequence[str] = (),
+) -> list[list[str | None]]:
+    """What each model, changed by its patch, writes to its prompts: greedily, at most `length` tokens, up to the end of
+    the text or to the first of the marks `until`. None for a prompt that leaves no room for so many tokens."""
+    stop = frozenset(_stops(lm, until))
+    if can_stack(lm, [patch for patch, _ in models]):
+        owners = [number for number, (_, prompts) in enumerate(models) for _ in prompts]
+        asked = [Question(patch.prompt(prompt)) for patch, prompts in models for prompt in prompts]
+        with stacked(lm, [patch for patch, _ in models]):
+            said = iter(written(lm, asked, Patch(), length, batch_size, owners, stop))
+        found = [[next(said) for _ in prompts] for _, prompts in models]
+    else:
+        found = []
+        for patch, prompts in models:
+            with patch.applied(lm):
+                found.append(written(lm, [Question(p) for p in prompts], patch, length, batch_size, stop=stop))
+    return [[_text(answer, until) for answer in of_model] for of_model in found]
+
+
+def _text(answer: Answer, until: Sequence[str]) -> str | None:
+    if answer.cut:
+        return None
+    places = [place for mark in until if (place := answer.text.find(mark)) >= 0]
+    return answer.text[: min(places, default=len(answer.text))].strip()
+
+
+def _stops(lm: LanguageModel, until: Sequence[str]) -> Iterator[int]:
+    """Tokens that are a mark, so that nothing is written behind it for nothing; the text is cut at the mark anyway."""
+    for mark in until:
+        for spelling in (mark, f" {mark}", f"{mark}\n"):
+            ids = lm.tokenizer(spelling, add_special_tokens=False)["input_ids"]
+            if len(ids) == 1 and ids[0] != lm.tokenizer.unk_token_id:
+                yield ids[0]
+
+
+def words(text: str) -> list[str]:
+    """The words of an answer as they are compared: case folded, without punctuation and English articles (as SQuAD's
+    exact match does; Rajpurkar et al. 2016, arXiv 1606.05250). An answer of nothing else keeps what it has.
+
+    >>> words("The  United Kingdom."), words("A")
+    (['united', 'kingdom'], ['a'])
+    """
+    plain = normalised(text)
+    bare = "".join(" " if unicodedata.category(c).startswith("P") else c for c in plain)
+    return [w for w in re.split(r"\s+", bare) if w and w not in _ARTICLES] or plain.split()
+
+
+def equal(text: str, answers: Iterable[str]) -> bool:
+    """Whether a text is one of the answers, word for word."""
+    said = words(text)
+    return bool(said) and any(words(answer) == said for answer in answers)
+
+
+def begins(text: str, answers: Iterable[str]) -> bool:
+    """Whether a text begins with one of the answers."""
+    said = words(text)
+    return any(len(w := words(answer)) > 0 and said[: len(w)] == w for answer in answers)
+
+
+def ends(text: str, answers: Iterable[str]) -> bool:
+    """Whether a text ends with one of the answers."""
+    said = words(text)
+    return any(len(w := words(answer)) > 0 and said[-len(w) :] == w for answer in answers)
+
+
+def contains(text: str, answers: Iterable[str]) -> bool:
+    """Whether the words of one of the answers stand together in a text."""
+    said = words(text)
+    return any(
+        len(w := words(answer)) > 0 and any(said[i : i + len(w)] == w for i in range(len(said) - len(w) + 1))
+        for answer in answers
+    )

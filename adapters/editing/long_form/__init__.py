@@ -1,0 +1,1 @@
+"""The track of long targets: what an edited model writes, compared with what it should have written."""

@@ -1,0 +1,158 @@
+"""What a task of multi-hop editing can say. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from ....components import Data, DataFile, Strict
+from ....errors import DataError, unknown
+from ....metrics import Metric
+from ..protocol import Count, Editing
+from ..sources.params import TRAINING, EditFile
+
+if TYPE_CHECKING:
+    from ....job import Job, Part
+    from ...lm.requests import EditRequest
+    from ...worlds.knowledge.world import World
+    from ..cases import EditCase
+    from .cases import ChainCase
+
+Split = Literal["all", "validation", "test"]
+
+
+class Chains(Data):
+    """What the sources of chains share."""
+
+    yields: ClassVar[str] = "edit_chain"
+
+
+class MQuAKE(Chains):
+    """MQuAKE's files (Zhong et al. 2023, arXiv 2305.14795): CF, CF-3k, CF-3k-v2, T, and those in their form."""
+
+    type: Literal["mquake"]
+    file: DataFile
+    """The records."""
+    split: Split = "all"
+    """`validation`: all edited subjects of a case are among a fifth of the subjects (sources/splits.py); `test`: none
+    is; a case with subjects of both is in neither."""
+
+    def load(self, files: Mapping[str, Path], limit: int | None) -> list[ChainCase]:
+        """The first `limit` cases of the split. Raises DataError naming record and field."""
+        from .mquake import mquake_cases
+
+        file = files["file"]
+        found = list(islice(mquake_cases(file, self.split), limit))
+        if not found:
+            raise DataError(f"{file}: no record is in the split {self.split!r}")
+        return found
+
+
+class WorldChains(Chains):
+    """Chains of two facts of a world that comes with the package, one or both of them changed; see world.py."""
+
+    version: ClassVar[int] = 1
+    """Raise it whenever the world.json of a shipped world changes, as `WorldEdits.version`."""
+    type: Literal["world_chains"]
+    world: str = "atlas"
+    """Name of the model that comes with its world."""
+    split: Literal["validation", "test"] = "test"
+    """`validation` is a fifth of the subjects of each type, `test` the others; no edited subject is in both."""
+    requests: Annotated[int, Field(ge=1)] | None = None
+    """Use only the first so many cases."""
+
+    @field_validator("world")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        from ...worlds.knowledge.folder import shipped_names
+
+        if name not in shipped_names():
+            raise ValueError(unknown("world", name, shipped_names()))
+        return name
+
+    def load(self, files: Mapping[str, Path], limit: int | None) -> list[ChainCase]:
+        """See world.py. Raises ModelError when the world cannot be read."""
+        from .world import chain_cases
+
+        return chain_cases(self._read(), self.split)[: self.requests][:limit]
+
+    def offers(self) -> frozenset[str]:
+        """A training split, but for `validation`, all of which is scored."""
+        return super().offers() | (frozenset() if self.split == "validation" else TRAINING)
+
+    def training(self, files: Mapping[str, Path]) -> Sequence[EditRequest]:
+        """Single edits of the other split's subjects. Raises ModelError when the world cannot be read."""
+        from ..sources.world import world_training
+
+        return () if self.split == "validation" else tuple(world_training(self._read(), self.split))
+
+    def _read(self) -> World:
+        from ...worlds.knowledge.folder import read_world, shipped
+
+        return read_world(shipped(self.world))
+
+
+class RippleEdits(EditFile):
+    """RippleEdits' files (Cohen et al. 2023, arXiv 2307.12976): recent, random and popular."""
+
+    type: Literal["ripple_edits"]
+    labels: DataFile = "ent_label2id.json"
+    """Labels of Wikidata ids: the records name subject and target by these."""
+
+    def read(self, files: Mapping[str, Path]) -> Iterator[EditCase]:
+        """See ripple.py."""
+        from .ripple import ripple_cases
+
+        return ripple_cases(files["file"], files["labels"])
+
+
+class Asking(Strict):
+    """How questions are put to a model, and where in what it writes the answer stands."""
+
+    examples: Literal["own", "none"] = "own"
+    """`own`: six worked examples of ours stand before each question, so that the form of an answer is known, in place
+    of MQuAKE's (its appendix); `none`: the question alone."""
+    question: str = "Question: {question}\nAnswer:"
+    thoughts: str | None = "Question: {question}\nAnswer, step by step:"
+    """The same where the model reasons aloud before it answers (chain of thought); not asked, if null."""
+    conclusion: str = "So the answer is"
+    """Behind the last of these words stands what reasoning aloud comes to. Empty: the text must end with the answer."""
+    end: Annotated[str, Field(min_length=1)] = "\n"
+    """Where an answer ends."""
+    tokens: Count = 24
+    """Longest answer."""
+    thought_tokens: Count = 128
+    """Longest answer with its reasons."""
+
+    @field_validator("question", "thoughts")
+    @classmethod
+    def _asks(cls, form: str | None) -> str | None:
+        if form is not None and "{question}" not in form:
+            raise ValueError("expected `{question}` in it")
+        return form
+
+
+class MultiHop(Editing):
+    """Questions whose answer follows from a chain of facts, some of them edited; answers are written (run.py)."""
+
+    items: ClassVar[str] = "edit_chain"
+    offers: ClassVar[frozenset[str]] = Editing.offers | {"chain_questions"}
+    """`chain_questions`: who has a way of its own to answer them is asked the bare question."""
+    type: Literal["multi_hop"]
+    asking: Asking = Asking()
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """See metrics.py."""
+        from .metrics import METRICS
+
+        return METRICS
+
+    def run(self, job: Job) -> Iterator[Part]:
+        """See run.py."""
+        from .run import run
+
+        return run(self, job)

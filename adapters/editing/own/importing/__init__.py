@@ -1,0 +1,1 @@
+"""Hyper-parameter files of another library, EasyEdit, as method specs."""

@@ -1,0 +1,1 @@
+"""Data sets of lifelong editing: WISE's two and WikiBigEdit."""
