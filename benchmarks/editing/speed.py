@@ -18,11 +18,11 @@ from typing import Any
 from benchwright.adapters.editing.controls import Controls
 from benchwright.adapters.editing.params import Edit
 from benchwright.adapters.editing.probes import references
-from benchwright.adapters.editing.scoring import Edits, scored, stackable
+from benchwright.adapters.editing.scoring import Edits, scored
 from benchwright.adapters.editing.sources.params import WorldEdits
 from benchwright.adapters.lm.interventions import Intervention
 from benchwright.adapters.lm.model import LanguageModel
-from benchwright.adapters.lm.patch import Patch
+from benchwright.adapters.lm.patch import Patch, can_stack
 from benchwright.alone import Wanted, job_for
 from benchwright.kinds import TaskSpec
 from benchwright.provenance import environment
@@ -67,7 +67,7 @@ def measured(model: str, name: str, device: str, repeats: int) -> dict[str, Any]
         "edit, all at once": lambda: method.apply_each(lm, requests, job),
         "score, one by one": lambda: [score([edit]) for edit in edits],
     }
-    if stackable(lm, edits):
+    if can_stack(lm, patches):
         ways["score, all at once"] = lambda: score(edits)
     runs: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
     for _ in range(repeats):

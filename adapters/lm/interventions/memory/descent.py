@@ -87,6 +87,7 @@ def descended(
 ) -> Learned:
     """Learn a lesson, from `change` on; gradients pass where `mask`, of the same shape, is true."""
     weight = projection.stored(projection.module.weight.detach()).float()
+    reached = mask.to(change)
     losses: list[tuple[float, float]] = []
     distances: list[float] = []
     for step in range(spec.steps + 1):
@@ -100,8 +101,12 @@ def descended(
         losses.append((nll.item(), margin.item()))
         (gradient,) = torch.autograd.grad(nll + margin, change)
         with torch.no_grad():
-            slope = gradient * mask + spec.weight_decay * (weight + change)
-            change = (change - spec.lr * slope).clamp(-spec.norm_constraint, spec.norm_constraint)
+            # In the gradient's own room: a weight is large, and so is what passing over it once more costs.
+            gradient.mul_(reached)
+            if spec.weight_decay:
+                gradient.add_(spec.weight_decay * (weight + change))
+            torch.sub(change, gradient.mul_(spec.lr), out=gradient)
+            change = gradient.clamp_(-spec.norm_constraint, spec.norm_constraint)
     return Learned(change.detach(), tuple(distances), tuple(losses))
 
 
@@ -145,9 +150,12 @@ def _in_use(projection: Linear, lesson: Lesson, change: torch.Tensor, activation
     """Inside `with`, the memory stands in for the projection in all rows; its distances are found in the list."""
     found: list[torch.Tensor] = []
 
+    # Earlier memories may have been at work on the output: what the projection itself says is then computed again.
+    alone = not projection.module._forward_hooks
+
     def hook(_: Any, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
-        # Earlier memories may have been at work on `output`: what the projection itself says is computed again.
-        inputs, own = (by_row(t, len(lesson.places)) for t in (args[0], projection.module.forward(args[0])))
+        said = output if alone else projection.module.forward(args[0])
+        inputs, own = (by_row(t, len(lesson.places)) for t in (args[0], said))
         after = with_change(inputs, own, change)
         found.append(distance(own.float(), after, lesson.inside, activation))
         return after.to(output.dtype).reshape(output.shape)
