@@ -14,28 +14,52 @@ from .sources.splits import normalised
 _ARTICLES = frozenset({"a", "an", "the"})
 
 
+Ask = tuple[str, str]
+"""A form with `{question}` in it, and the question. A patch that changes prompts changes the question, not what the
+form puts around it: a memory is searched with what is asked, not with worked examples."""
+
+
 def answered(
     lm: LanguageModel,
-    models: Sequence[tuple[Patch, Sequence[str]]],
+    models: Sequence[tuple[Patch, Sequence[Ask]]],
     length: int,
     batch_size: int,
     until: Sequence[str] = (),
 ) -> list[list[str | None]]:
-    """What each model, changed by its patch, writes to its prompts: greedily, at most `length` tokens, up to the end of
-    the text or to the first of the marks `until`. None for a prompt that leaves no room for so many tokens."""
+    """What each model, changed by its patch, writes to its questions: greedily, at most `length` tokens, up to the end
+    of the text or to the first of the marks `until`. Where notes leave no room for so many tokens, the question is
+    asked without them; None where it leaves none itself."""
     stop = frozenset(_stops(lm, until))
     if can_stack(lm, [patch for patch, _ in models]):
-        owners = [number for number, (_, prompts) in enumerate(models) for _ in prompts]
-        asked = [Question(patch.prompt(prompt)) for patch, prompts in models for prompt in prompts]
+        owners = [number for number, (_, asks) in enumerate(models) for _ in asks]
+        every = [(patch, ask) for patch, asks in models for ask in asks]
         with stacked(lm, [patch for patch, _ in models]):
-            said = iter(written(lm, asked, Patch(), length, batch_size, owners, stop))
-        found = [[next(said) for _ in prompts] for _, prompts in models]
+            said = iter(_said(lm, every, owners, length, batch_size, stop))
+        found = [[next(said) for _ in asks] for _, asks in models]
     else:
         found = []
-        for patch, prompts in models:
+        for patch, asks in models:
             with patch.applied(lm):
-                found.append(written(lm, [Question(p) for p in prompts], patch, length, batch_size, stop=stop))
+                found.append(_said(lm, [(patch, ask) for ask in asks], [0] * len(asks), length, batch_size, stop))
     return [[_text(answer, until) for answer in of_model] for of_model in found]
+
+
+def _said(
+    lm: LanguageModel,
+    asks: Sequence[tuple[Patch, Ask]],
+    owners: Sequence[int],
+    length: int,
+    batch_size: int,
+    stop: frozenset[int],
+) -> list[Answer]:
+    told = [Question(form.replace("{question}", patch.prompt(question))) for patch, (form, question) in asks]
+    found = written(lm, told, Patch(), length, batch_size, owners, stop)
+    again = [i for i, (answer, (patch, _)) in enumerate(zip(found, asks, strict=True)) if answer.cut and patch.prompts]
+    plain = [Question(form.replace("{question}", question)) for _, (form, question) in (asks[i] for i in again)]
+    whose = [owners[i] for i in again]
+    for i, answer in zip(again, written(lm, plain, Patch(), length, batch_size, whose, stop), strict=True):
+        found[i] = answer
+    return found
 
 
 def _text(answer: Answer, until: Sequence[str]) -> str | None:

@@ -13,6 +13,7 @@ from ..lm.scoring import Row, Unusable, encode, forced
 from .cases import EditCase, Probe
 from .metrics import retention
 from .sources.params import EditCases
+from .told import told
 
 
 @dataclass(frozen=True)
@@ -45,20 +46,10 @@ class Controls:
         rows: list[list[Row]] = []
         for cases, _, patch in models:
             edited = {case.request.fact_id for case in cases}
-            asked = [(p, r) for p, r in self.known if not p.facts & edited]
-            rows.append([_asked_now(lm, patch, probe, row) for probe, row in asked])
+            asked = [p for p, _ in self.known if not p.facts & edited]
+            rows.append([told(lm, patch, probe.prompt, probe.answers[:1])[0] for probe in asked])
         flat = [row for of_model in rows for row in of_model]
         whose = [owner for owner, of_model in zip(owners, rows, strict=True) for _ in of_model]
         said = iter(forced(lm, flat, batch_size, whose))
         # The facts are those that the untouched model answers rightly, so what it said is the right answer.
         return [retention((r.target, r.target, next(said).tokens) for r in of_model) for of_model in rows]
-
-
-def _asked_now(lm: LanguageModel, patch: Patch, probe: Probe, row: Row) -> Row:
-    """The question as the patched model is asked it; where its context leaves no room, as the untouched one is."""
-    if patch.prompts is None:
-        return row
-    try:
-        return encode(lm, patch.prompt(probe.prompt), probe.answers[0])
-    except Unusable:
-        return row

@@ -12,6 +12,7 @@ from ..lm.model import LanguageModel
 from ..lm.patch import Patch
 from ..lm.scoring import Row, Unusable, encode, forced
 from .cases import EditCase, Probe
+from .told import told
 
 REFERENCE_VERSION = 2
 """Raised when `references` changes what it computes."""
@@ -80,7 +81,7 @@ def questions(
         usable, unusable = [], []
         for answer in probe.answers:
             try:
-                usable.append(Question(place, probe, answer, encode(lm, patch.prompt(probe.prompt), answer)))
+                usable.append(Question(place, probe, answer, *told(lm, patch, probe.prompt, [answer])))
             except Unusable as error:
                 unusable.append(f"{place[0]}: {error}")
         if not usable:

@@ -67,7 +67,8 @@ class Facts(session.Track[EditCase]):
             # Of targets that are whole sentences hardly one is said word for word.
             metric = "reliability.token" if self.asking.perplexity else "reliability.exact"
             by_case = {r["item"]: r["value"] for r in part.records if r["metric"] == metric}
-            part.exhibits["retention"] = by_position(metric, [by_case[c.id] for c, _ in edited if c.id in by_case])
+            if held := [by_case[c.id] for c, _ in edited if c.id in by_case]:
+                part.exhibits["retention"] = by_position(metric, held)
 
 
 def by_position(metric: str, values: Sequence[float]) -> dict[str, Any]:

@@ -9,13 +9,14 @@ from ...job import Job
 from ..lm.generation import greedy
 from ..lm.model import LanguageModel
 from ..lm.patch import Patch, can_stack, stacked
-from ..lm.scoring import Unusable, encode, forced
+from ..lm.scoring import Unusable, forced
 from .cases import EditCase
 from .controls import Controls
 from .likeness import Likeness
 from .params import AskedFacts
 from .probes import Reference
 from .sheet import Sheet, sheet
+from .told import told
 from .writing import written
 
 Edited = tuple[Sequence[EditCase], Sequence[Reference], Patch]
@@ -33,13 +34,17 @@ def scored(
     controls: Controls,
     job: Job,
     likeness: Likeness | None = None,
+    changed: frozenset[str] | None = None,
 ) -> Iterator[tuple[str, Sequence[str], dict[str, float]]]:
-    """Of every case of every edited model: id, the reasons why probes were left out, and metric to value."""
+    """Of every case of every edited model: id, the reasons why probes were left out, and metric to value.
+
+    `changed`: the facts whose change leaves probes out, where they are not those of each model's own cases.
+    """
     asked = protocol.contrast, protocol.perplexity
     sheets = [
         [sheet(lm, case, ref, patch, edited, *asked) for case, ref in zip(cases, refs, strict=True)]
         for cases, refs, patch in edits
-        for edited in (frozenset(case.request.fact_id for case in cases),)
+        for edited in (frozenset(case.request.fact_id for case in cases) if changed is None else changed,)
     ]
     patches = [patch for _, _, patch in edits]
     if can_stack(lm, patches):
@@ -109,7 +114,7 @@ def _ends(lm: LanguageModel) -> Iterator[int]:
 def answers(lm: LanguageModel, case: EditCase, patch: Patch) -> str:
     """The greedy answer to the edited prompt, as many tokens as the new target; empty when it cannot be asked."""
     try:
-        row = encode(lm, patch.prompt(case.request.prompt), case.request.target_new)
+        (row,) = told(lm, patch, case.request.prompt, [case.request.target_new])
     except Unusable:
         return ""
     (tokens,) = greedy(lm, [row.prompt], [len(row.target)], 1)

@@ -50,9 +50,9 @@ class Track(Generic[Kind]):
         assert isinstance(lm, LanguageModel)
         assert isinstance(method, Intervention)
         self.protocol, self.lm, self.method = protocol, lm, method
-        data, split = job.task.data, TrainingSplit()
-        if "training_requests" in method.consumes and isinstance(data, EditCases):
-            split = data.training_split(job.files.get("data", {}))
+        data, files, split = job.task.data, job.files.get("data", {}), TrainingSplit()
+        if "training_requests" in method.consumes:
+            split = data.training_split(files) if isinstance(data, EditCases) else TrainingSplit(data.training(files))
         self.job, self.left_out = replace(job, training=split.requests), split.left_out
         self.ability = Ability(lm, self.job, protocol.general, protocol.forward_batch)
         method.prepare(lm, self.job)
@@ -178,11 +178,13 @@ def _streams(track: Track[Kind], cases: Sequence[Kind], unusable: list[dict[str,
     streams = cut(in_order, reachable, p.streams, p.least_items, passing=p.mode == "sequential")
     alone = [stream.cases[0] for stream in streams if stream.checkpoints == (1,)]
     longer = [stream for stream in streams if stream.checkpoints != (1,)]
+    first_of = {stream.checkpoints[-1]: stream for stream in reversed(longer)}
     for number, stream in enumerate(longer):
         job.progress(number, len(longer))
         t = stream.checkpoints[-1]
         # The requests of a short stream are requests of a longer one as well, so they need names of their own.
-        yield from _stream(track, stream, "" if t == reachable[-1] else f"@T{t}", number == 0, p.general is not None)
+        suffix, general = "" if t == reachable[-1] else f"@T{t}", p.general is not None and stream is first_of[t]
+        yield from _stream(track, stream, suffix, number == 0, general)
     for name, chunk in job.chunks(alone, p.chunk, "alone-"):
         yield _each_alone(track, name, chunk, "" if reachable[-1] == 1 else "@T1", T=1)
 
@@ -208,7 +210,7 @@ def _stream(track: Track[Kind], stream: Stream[Kind], suffix: str, shown: bool, 
         track.score(part, [(cases, begun[0])], suffix, T=t)
         if shown and last:
             track.show(part, [(case, begun[0]) for case in cases])
-        if general and last and stream.name.endswith("-000"):
+        if general and last:
             track.ability.record(part, stream.name, begun[0], T=t)
         if not last:
             part.state = kept(*begun)

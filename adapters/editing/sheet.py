@@ -8,11 +8,12 @@ from statistics import fmean
 
 from ..lm.model import LanguageModel
 from ..lm.patch import Patch
-from ..lm.scoring import Forced, Row, Unusable, encode
+from ..lm.scoring import Forced, Row, Unusable
 from .cases import EditCase
 from .metrics import average, contrast_values, over_kinds, token_share
 from .probes import Place, Question, Reference, questions
 from .texts import Text, perplexity, texts
+from .told import told
 
 NEIGHBOURS = "neighbourhood"
 """The kind of locality probe that CounterFact's neighbourhood score reads."""
@@ -138,7 +139,6 @@ def _contrasts(lm: LanguageModel, case: EditCase, patch: Patch, edited: frozense
     for metric, prompts in asked:
         for prompt in prompts:
             try:
-                rows = [encode(lm, patch.prompt(prompt), target) for target in (new, true)]
-                yield Contrast(metric, *rows)
+                yield Contrast(metric, *told(lm, patch, prompt, (new, true)))
             except Unusable as error:
                 yield f"{metric}: {error}"

@@ -69,7 +69,7 @@ def encode_text(lm: LanguageModel, patch: Patch, text: str, longest: int | None 
     nobody's turn. Raises Unusable for less than two tokens, or more than fit.
     """
     whole = patch.prompt(text)
-    if text not in whole:
+    if text not in whole or len(tokenised(lm, whole)[0]) > lm.context:
         whole = text
     ids, spans = tokenised(lm, whole)
     begin = whole.rfind(text)

@@ -11,9 +11,6 @@ import torch
 from .codebook import nearest
 from .model import Asked
 
-BLOCK = "block"
-"""Under which each row's block is carried, shape (rows,), -1 for none, from the prompt to what is behind it."""
-
 
 @dataclass(frozen=True, eq=False)
 class ClusterIndex:
@@ -35,12 +32,15 @@ class ClusterIndex:
     """The cluster of each point, shape (points,)."""
     blocks: torch.Tensor
     """The block of each point, shape (points,)."""
+    name: str
+    """Under which each row's block is carried, shape (rows,), -1 for none, from the prompt to what is behind it. Its
+    blocks have the same; those of another index, which may stand in the same model, another one."""
 
     def __call__(self, inputs: torch.Tensor, output: torch.Tensor, asked: Asked) -> torch.Tensor:
         ends = asked.prompt_ends.to(output.device)
         if bool((ends >= 0).any()):
             queries = output[torch.arange(len(output), device=output.device), ends.clamp(min=0)].float()
-            asked.carried[BLOCK] = torch.where(ends >= 0, self.found(queries), -1)
+            asked.carried[self.name] = torch.where(ends >= 0, self.found(queries), -1)
         return output
 
     def found(self, queries: torch.Tensor) -> torch.Tensor:
@@ -62,11 +62,11 @@ class ClusterIndex:
         return {name: getattr(self, name) for name in names}
 
     def options(self) -> dict[str, Any]:
-        return {}
+        return {"name": self.name}
 
     @classmethod
     def of(cls, tensors: Mapping[str, torch.Tensor], options: Mapping[str, Any]) -> ClusterIndex:
-        return cls(**tensors)
+        return cls(**tensors, **options)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +78,12 @@ class LowRankBlocks:
     """A of each block, shape (blocks, rank, inputs), float32."""
     out: torch.Tensor
     """B of each block, shape (blocks, outputs, rank), float32."""
+    name: str
+    """That of the index."""
     scale: float = 1.0
 
     def __call__(self, inputs: torch.Tensor, output: torch.Tensor, asked: Asked) -> torch.Tensor:
-        named = asked.carried.get(BLOCK)
+        named = asked.carried.get(self.name)
         if named is None:  # a text without a prompt
             return output
         named = named.to(output.device)
@@ -92,13 +94,13 @@ class LowRankBlocks:
         return torch.where(rows[:, None, None], output + more.to(output.dtype), output)
 
     def scaled(self, strength: float) -> LowRankBlocks:
-        return LowRankBlocks(self.into, self.out, self.scale * strength)
+        return LowRankBlocks(self.into, self.out, self.name, self.scale * strength)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         return {"into": self.into, "out": self.out}
 
     def options(self) -> dict[str, Any]:
-        return {"scale": self.scale}
+        return {"name": self.name, "scale": self.scale}
 
     @classmethod
     def of(cls, tensors: Mapping[str, torch.Tensor], options: Mapping[str, Any]) -> LowRankBlocks:

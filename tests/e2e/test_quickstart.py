@@ -42,7 +42,7 @@ def test_a_suite(cli: Cli, folder: Path) -> None:
     # Again, in another folder with another cache: the same bytes. And again in the same one: nothing to do.
     cli("run", "ci", "--out", "again", BENCHWRIGHT_CACHE=str(folder / "other"))
     assert content(folder / "again") == content(run)
-    assert "29 cells, 0 to run, 29 done before" in cli("run", "ci").stderr
+    assert "36 cells, 0 to run, 36 done before" in cli("run", "ci").stderr
     # Another process, other order of devices and workers: cells of one run merge by being copied.
     assert cli("leaderboard", "again", run, "--out", "merged").returncode == 0
     assert (folder / "merged" / "leaderboard.csv").read_bytes() == (folder / "again" / "leaderboard.csv").read_bytes()

@@ -122,6 +122,26 @@ def test_requests_of_a_case_go_together_and_a_fact_of_two_cases_is_changed_once(
     assert len(together) == 3
 
 
+def test_general_ability_is_measured_once_for_each_length(lm: LanguageModel, tmp_path: Path) -> None:
+    cases = [Chain(str(i), (request(str(i), f"{word} {i}", "blue"),)) for i, word in enumerate(["town"] * 9)]
+    measured: list[tuple[str, Any]] = []
+
+    class Watched(Counting):
+        def __init__(self, protocol: Any, job: Job) -> None:
+            super().__init__(protocol, job)
+            self.ability.record = lambda part, owner, patch, **at: measured.append((owner, at["T"]))  # type: ignore
+
+    general = {"tasks": ["atlas_facts"], "folder": str(TASKS)}
+    fields = {"mode": "batch", "checkpoints": [2, 8], "streams": 3, "general": general}
+    protocol = Edit.model_validate_json(json.dumps({"type": "edit", **fields}))
+    data = Chains(type="chains", world="atlas-small", cases=cases)
+    task = TaskSpec.model_construct(name="t", data=data, protocol=protocol)
+    method = MethodSpec.model_construct(name="m", algorithm=Noting(type="noting", given=[]))
+    job = Job(task, method, 0, None, {"subject": lm}, {"subject": "s"}, {}, ArtifactStore(tmp_path))
+    assert len(list(session.run(Watched(protocol, job)))) == 5
+    assert [t for _, t in measured] == [8, 2]
+
+
 def test_general_ability_is_that_of_the_edited_model(lm: LanguageModel, tmp_path: Path) -> None:
     general = {"tasks": ["atlas_facts"], "folder": str(TASKS), "limit": 4}
     fields = {"type": "edit", "mode": "sequential", "checkpoints": [1, 4], "streams": 2, "general": general}

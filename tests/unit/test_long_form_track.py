@@ -10,6 +10,7 @@ from typing import Any
 import lm_fixtures
 import pytest
 
+from benchwright.adapters.editing.cases import Probe
 from benchwright.adapters.editing.long_form.cases import LongCase, Passage
 from benchwright.adapters.editing.long_form.metrics import METRICS
 from benchwright.adapters.editing.long_form.overlap import bleu, mentioned, rouge_l, rouge_n
@@ -121,7 +122,7 @@ def test_akew_in_each_of_its_three_forms(tmp_path: Path) -> None:
     ]
     assert [c.paraphrases for c in cases] == [("Vorland's seat is",), *[("What rules Vorland?",)] * 3]
     assert [len(c.parts) for c in cases] == [5] * 4
-    assert cases[0].held == ("The capital of Arn",)
+    assert [p.prompt for p in cases[0].held] == ["The capital of Arn"]
     short = AKEW(type="akew", file="x", knowledge="structured").load(files, None)
     assert {c.request.target_new for c in short} == {"Oslo"}
     broken = {"requested_rewrite": {k: v for k, v in REWRITE.items() if k != "fact_new_uns"}}
@@ -138,7 +139,7 @@ def test_leme_in_both_of_its_forms(tmp_path: Path) -> None:
     counterfact = {"requested_rewrite": REWRITE, "coupled_prompts_and_properties": COUPLED}
     first, second = LEME(type="leme", file="x").load(written(tmp_path, [zsre, counterfact]), None)
     assert first.request.target_true == second.request.target_true == "Rome"
-    assert first.held == ("Who sang?",)
+    assert [p.prompt for p in first.held] == ["Who sang?"]
     own, related = first.passages
     assert own == Passage("Write about it.\n\nVorland", False, (("Vorl",),))
     assert related == Passage("Write.\n\nOslo", True, (("Norway",),))
@@ -193,7 +194,9 @@ def test_every_text_gives_its_values() -> None:
 
 def test_a_run_scores_each_edit_on_its_own_model_and_together(tmp_path: Path) -> None:
     lm = lm_fixtures.tiny("gpt2")
-    case = LongCase(EditRequest("0", "What is Vorland?", "Vorland", "Mist"), ("Vorland is",), held=("Dogs eat",))
+    case = LongCase(
+        EditRequest("0", "What is Vorland?", "Vorland", "Mist"), ("Vorland is",), held=(Probe("Dogs eat", ()),)
+    )
     cases = [case, replace(case, request=replace(case.request, id="1", prompt="What is Arn?", target_new="Rain"))]
     protocol = LongForm(type="long_form", new_tokens=6, held_tokens=4)
     method: Any = FineTune(type="fine_tune", parameters=Parameters(layers=(0, 1)), lr=2e-2, steps=30)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from benchwright.adapters.lm.blocks import BLOCK, ClusterIndex, LowRankBlocks
+from benchwright.adapters.lm.blocks import ClusterIndex, LowRankBlocks
 from benchwright.adapters.lm.checkpoints import kept, restored
 from benchwright.adapters.lm.edited import carried_out
 from benchwright.adapters.lm.generation import greedy
@@ -84,22 +84,37 @@ def test_a_query_uses_the_nearest_point_of_the_nearest_cluster() -> None:
 
 
 def test_rows_have_blocks_of_their_own_which_last_as_long_as_their_answer() -> None:
-    blocks = LowRankBlocks(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]), torch.tensor([[[2.0]], [[10.0]]]), 3.0)
+    blocks = LowRankBlocks(
+        torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]), torch.tensor([[[2.0]], [[10.0]]]), "block:1", 3.0
+    )
     carried: dict[object, torch.Tensor] = {}
     asked = Asked(torch.tensor([0, 0, 0]), torch.zeros(3, dtype=torch.long), None, carried)
     inputs, output = torch.ones(3, 2, 2), torch.zeros(3, 2, 1)
     assert torch.equal(blocks(inputs, output, asked), output)
     index = ClusterIndex(
         torch.tensor([[0.0], [5.0]]), torch.tensor([1.0, 1.0]), torch.tensor([[1], [2]]),
-        torch.tensor([[0.0], [5.0]]), torch.tensor([0, 1]), torch.tensor([0, 1]),
+        torch.tensor([[0.0], [5.0]]), torch.tensor([0, 1]), torch.tensor([0, 1]), "block:1",
     )  # fmt: skip
     states = torch.tensor([[[5.5], [0.0]], [[3.0], [0.0]], [[0.5], [5.0]]])
     assert index(inputs, states, asked) is states
-    assert carried[BLOCK].tolist() == [1, -1, 0]
+    assert carried["block:1"].tolist() == [1, -1, 0]
     assert blocks(inputs, output, asked)[..., 0].tolist() == [[30, 30], [0, 0], [6, 6]]
     later = Asked(torch.tensor([-1, -1, -1]), asked.owners, None, carried)
     index(inputs[:, :1], torch.zeros(3, 1, 1), later)
     assert blocks(inputs[:, :1], output[:, :1], later)[..., 0].tolist() == [[30], [0], [6]]
+
+
+def test_two_memories_in_one_model_do_not_see_each_other() -> None:
+    """As where a saved edited model is edited again."""
+    lm, first, second = tiny("llama"), REQUESTS[0], REQUESTS[1]
+    row = encode(lm, first.prompt, first.target_new)
+    kept = melo().apply(lm, [first], None, JOB)[0]
+    with kept.applied(lm):
+        (before,) = forced(lm, [row], 1)
+        later = melo().apply(lm, [second], None, JOB)[0]
+        with later.applied(lm):
+            assert forced(lm, [row], 1) == [before]
+    assert before.tokens == row.target
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])

@@ -269,7 +269,7 @@ def test_what_counts_is_what_the_paper_counts(
     before = {"Where is Ann?": "Rome", "Rome in?": "Italy", "one?": "Italy"}
 
     def answered(lm: Any, models: Any, length: int, *_: Any) -> list[list[str]]:
-        return [[(after if patch.prompts else before).get(prompt, "?") for prompt in asked] for patch, asked in models]
+        return [[(after if patch.prompts else before).get(q, "?") for _, q in asked] for patch, asked in models]
 
     monkeypatch.setattr(track, "answered", answered)
     monkeypatch.setattr(InContext, "check", lambda *_: None)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import ValidationError
@@ -83,11 +84,34 @@ def test_an_untouched_model_answers_as_before_and_nothing_else(lm: LanguageModel
 
 def test_an_answer_ends_at_a_mark_or_at_its_longest_and_needs_room(lm: LanguageModel) -> None:
     case = WorldEdits(type="world_edits", world="atlas-small").load({}, 1)[0].request
-    ((cut,),) = answered(lm, [(Patch(), [case.prompt])], 8, 1, (".",))
-    ((long,),) = answered(lm, [(Patch(), [case.prompt])], 8, 1)
+    bare = ("{question}", case.prompt)
+    ((cut,),) = answered(lm, [(Patch(), [bare])], 8, 1, (".",))
+    ((long,),) = answered(lm, [(Patch(), [bare])], 8, 1)
     assert cut == case.target_true
     assert long == f"{cut} ."
-    assert answered(lm, [(Patch(), [case.prompt])], lm.context, 1) == [[None]]
+    assert answered(lm, [(Patch(), [bare])], lm.context, 1) == [[None]]
+
+
+def test_a_memory_is_searched_with_the_question_and_left_out_where_it_leaves_no_room(lm: LanguageModel) -> None:
+    """What a form puts around a question is no part of it."""
+    case = WorldEdits(type="world_edits", world="atlas-small").load({}, 1)[0].request
+
+    @dataclass(frozen=True)
+    class Noted:
+        before: str
+
+        def prompt(self, text: str) -> str:
+            assert text == case.prompt
+            return self.before + text
+
+    form = f"note : {case.prompt} {case.target_new} . {{question}}"
+    note = f"note : {case.prompt} {case.target_new} . "
+    told, noisy = (Patch(prompts=cast(Any, Noted(before))) for before in (note, "the " * lm.context))
+    ((plain,),) = answered(lm, [(Patch(), [("{question}", case.prompt)])], 2, 1, (".",))
+    ((said,),) = answered(lm, [(told, [("{question}", case.prompt)])], 2, 1, (".",))
+    ((framed,),) = answered(lm, [(Patch(), [(form, case.prompt)])], 2, 1, (".",))
+    assert said == framed == case.target_new != plain
+    assert answered(lm, [(noisy, [("{question}", case.prompt)])], 2, 1, (".",)) == [[plain]]
 
 
 def test_what_leaves_no_room_is_counted_and_has_no_value(lm: LanguageModel, tmp_path: Path) -> None:

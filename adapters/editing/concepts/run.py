@@ -7,10 +7,11 @@ from typing import Any, cast
 
 from ....job import Job, Part
 from ...lm.patch import Patch
-from ...lm.scoring import Unusable, encode, forced
+from ...lm.scoring import Unusable, forced
 from .. import session
 from ..cases import EditCase
 from ..run import Facts
+from ..told import told
 from .cases import ConceptCase
 from .params import Concepts
 
@@ -43,9 +44,8 @@ class Definitions(Facts):
         """Whether the model, as it is now, says of each instance that it belongs; or why it cannot be asked."""
         found: list[bool | str] = []
         for case in cases:
-            prompt = patch.prompt(self.demonstration + case.instance)
             try:
-                rows = [encode(self.lm, prompt, answer) for answer in ANSWERS]
+                rows = told(self.lm, patch, case.instance, ANSWERS, before=self.demonstration)
             except Unusable as error:
                 found.append(str(error))
                 continue

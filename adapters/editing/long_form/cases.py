@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...lm.requests import EditRequest
-from ..cases import Fact
+from ..cases import Fact, Probe
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,16 @@ class LongCase:
     """Other words for the request's prompt: the whole target is wanted."""
     parts: tuple[Fact, ...] = ()
     """Questions on parts of what the target says, each with its own answer."""
-    held: tuple[str, ...] = ()
+    held: tuple[Probe, ...] = ()
     """Prompts that the edit does not concern: what the untouched model writes is wanted."""
     passages: tuple[Passage, ...] = ()
+    facts: frozenset[str] = frozenset()
+    """Facts that the target changes beside the request's own."""
+
+    @property
+    def changed(self) -> frozenset[str]:
+        """All facts that the target changes."""
+        return self.facts | {self.request.fact_id}
 
     @property
     def id(self) -> str:

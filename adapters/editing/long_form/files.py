@@ -8,7 +8,7 @@ from pathlib import Path
 from ....records import Record, listed, read_records
 from ...lm.requests import EditRequest
 from ..cases import Fact
-from ..sources.records import identified
+from ..sources.records import identified, probe
 from ..sources.splits import normalised
 from .cases import LongCase
 
@@ -66,7 +66,7 @@ def _akew(case_id: str, record: Record, rewrite: Record, knowledge: str) -> Long
         ),
         (*record.texts("paraphrase_prompts"), *question)[:1],
         tuple(Fact(_filled(t, t.text("prompt"), t.text("subject")), t.text("target")) for t in triplets[:PARTS]),
-        record.texts("neighborhood_prompts"),
+        tuple(probe(prompt) for prompt in record.texts("neighborhood_prompts")),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ....records import Record, read_records
 from ...lm.requests import EditRequest
-from ..sources.records import identified
+from ..sources.records import identified, probe
 from ..sources.splits import normalised
 from .cases import LongCase, Passage
 
@@ -23,7 +23,8 @@ def leme_cases(file: Path) -> Iterator[LongCase]:
     """
     for case_id, record in identified(read_records(file)):
         request, paraphrases, held = (_counterfact if "requested_rewrite" in record.data else _zsre)(case_id, record)
-        yield LongCase(request, paraphrases, held=held, passages=tuple(_passages(record, request.subject)))
+        kept = tuple(probe(prompt) for prompt in held)
+        yield LongCase(request, paraphrases, held=kept, passages=tuple(_passages(record, request.subject)))
 
 
 def _zsre(case_id: str, record: Record) -> tuple[EditRequest, tuple[str, ...], tuple[str, ...]]:

@@ -14,8 +14,9 @@ from ...lm.generation import greedy
 from ...lm.model import LanguageModel
 from ...lm.patch import Patch, can_stack, stacked
 from ...lm.retrieval import embedded
-from ...lm.scoring import Unusable, encode, encode_prompt, forced
+from ...lm.scoring import Unusable, encode_prompt, forced
 from .. import session
+from ..told import told
 from .cases import LongCase, Passage
 from .metrics import SIMILARITY, averaged, compared
 from .overlap import mentioned
@@ -66,17 +67,26 @@ class LongTexts(session.Track[LongCase]):
         with stacked(self.lm, [patch for _, patch in models]) if together else nullcontext():
             for number, (cases, patch) in enumerate(models):
                 with nullcontext() if together else patch.applied(self.lm):
+                    edited = frozenset(fact for case in cases for fact in case.changed)
                     for case in cases:
-                        self._case(part, case, patch, number if together else 0, before, suffix, **at)
+                        self._case(part, case, patch, number if together else 0, before, edited, suffix, **at)
 
     def _case(
-        self, part: Part, case: LongCase, patch: Patch, owner: int, before: Mapping[str, str], suffix: str, **at: Any
+        self,
+        part: Part,
+        case: LongCase,
+        patch: Patch,
+        owner: int,
+        before: Mapping[str, str],
+        edited: frozenset[str],
+        suffix: str,
+        **at: Any,
     ) -> None:
-        asked = questions(self.lm, case, before, patch)
+        asked = questions(self.lm, case, before, patch, edited)
         texts = write(self.lm, asked, self.asking, [owner] * len(asked.prompts))
         values = scored(case, asked.questions, texts, self.embedding)
         try:
-            row = encode(self.lm, patch.prompt(case.request.prompt), case.request.target_new)
+            (row,) = told(self.lm, patch, case.request.prompt, [case.request.target_new])
             said = forced(self.lm, [row], 1, [owner])[0].tokens
             right = [a == b for a, b in zip(said, row.target, strict=True)]
             values |= {"original.token": fmean(right), "original.exact": float(all(right))}
@@ -89,10 +99,10 @@ class LongTexts(session.Track[LongCase]):
 
     def _before(self, cases: Sequence[LongCase]) -> Mapping[str, str]:
         """What the untouched model writes behind each held prompt; shared by all methods."""
-        prompts = sorted({prompt for case in cases for prompt in case.held})
+        prompts = sorted({probe.prompt for case in cases for probe in case.held})
         asked = Asked()
         for prompt in prompts:
-            _add(self.lm, asked, Question("held", prompt), prompt)
+            _add(self.lm, asked, Question("held", prompt), Patch())
         key = {
             "model": self.job.fingerprints["subject"],
             "prompts": [list(p) for p in asked.prompts],
@@ -114,7 +124,7 @@ class LongTexts(session.Track[LongCase]):
             texts = []
             for which in (Patch(), patch):
                 asked = Asked()
-                _add(self.lm, asked, Question("original", case.request.prompt), which.prompt(case.request.prompt))
+                _add(self.lm, asked, Question("original", case.request.prompt), which)
                 with which.applied(self.lm):
                     texts += write(self.lm, asked, self.asking, [0] * len(asked.prompts))
             if len(texts) == 2:
@@ -124,31 +134,40 @@ class LongTexts(session.Track[LongCase]):
             part.exhibits["examples"] = {"type": "text-pair", "title": title, "rows": rows}
 
 
-def questions(lm: LanguageModel, case: LongCase, before: Mapping[str, str], patch: Patch) -> Asked:
-    """All that a case asks a patched model. `before`: what the untouched one writes behind held prompts."""
+def questions(
+    lm: LanguageModel, case: LongCase, before: Mapping[str, str], patch: Patch, edited: frozenset[str] = frozenset()
+) -> Asked:
+    """All that a case asks a patched model. `before`: what the untouched one writes behind held prompts; `edited`:
+    facts that were changed in the model, on which no prompt that is held may rest."""
     target, found = case.request.target_new, Asked()
+    held = [probe.prompt for probe in case.held if not probe.facts & edited]
+    found.reasons += ["held: what it asks was edited too"] * (len(case.held) - len(held))
     for question in (
         Question("original", case.request.prompt, target),
         *(Question("paraphrase", prompt, target) for prompt in case.paraphrases),
         *(Question("parts", fact.prompt, fact.answer) for fact in case.parts),
-        *(Question("held", prompt, before[prompt]) for prompt in case.held if prompt in before),
+        *(Question("held", prompt, before[prompt]) for prompt in held if prompt in before),
         *(Question("passage", p.prompt, passage=p) for p in case.passages),
     ):
-        _add(lm, found, question, patch.prompt(question.prompt))
+        _add(lm, found, question, patch)
     return found
 
 
-def _add(lm: LanguageModel, asked: Asked, question: Question, prompt: str) -> None:
-    try:
-        ids = encode_prompt(lm, prompt)
-    except Unusable as error:
-        asked.reasons.append(f"{question.kind}: {error}")
-        return
-    if len(ids) == lm.context:
-        asked.reasons.append(f"{question.kind}: the prompt leaves no room for an answer")
-        return
-    asked.prompts.append(ids)
-    asked.questions.append(question)
+def _add(lm: LanguageModel, asked: Asked, question: Question, patch: Patch) -> None:
+    """Ask it as the patched model is asked it; where notes leave no room, without them."""
+    reasons = []
+    for prompt in dict.fromkeys((patch.prompt(question.prompt), question.prompt)):
+        try:
+            ids = encode_prompt(lm, prompt)
+        except Unusable as error:
+            reasons.append(f"{question.kind}: {error}")
+            continue
+        if len(ids) < lm.context:
+            asked.prompts.append(ids)
+            asked.questions.append(question)
+            return
+        reasons.append(f"{question.kind}: the prompt leaves no room for an answer")
+    asked.reasons += reasons[-1:]
 
 
 def write(lm: LanguageModel, asked: Asked, how: LongForm, owners: Sequence[int]) -> list[str]:

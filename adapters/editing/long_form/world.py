@@ -33,7 +33,7 @@ def _life(cases: list[EditCase]) -> LongCase:
     first, *others = cases
     sentences = [first.request.target_new, *(f"{c.request.prompt} {c.request.target_new}" for c in others)]
     edited = {c.request.fact for c in cases}
-    held = [p.prompt for probes in first.locality.values() for p in probes if not p.facts & edited]
+    held = {p.prompt: p for probes in first.locality.values() for p in probes if not p.facts & edited}
     return LongCase(
         EditRequest(
             id=f"life({first.request.subject})",
@@ -44,5 +44,6 @@ def _life(cases: list[EditCase]) -> LongCase:
         ),
         first.rephrases[:1],
         tuple(Fact(c.request.prompt, c.request.target_new) for c in cases),
-        tuple(dict.fromkeys(held))[:HELD],
+        tuple(held.values())[:HELD],
+        facts=frozenset(edited),
     )

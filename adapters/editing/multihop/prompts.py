@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .params import Asking
 
 _CHAINS = (
@@ -46,26 +48,22 @@ _FACTS = (
 )
 
 
-def of_chain(asking: Asking, question: str) -> str:
-    """A multi-hop question as a model is asked it."""
-    shown = [(q, answer) for q, _, answer in _CHAINS]
-    return _shown(asking, asking.question, shown, question)
+def of_chain(asking: Asking) -> str:
+    """How a multi-hop question is put to a model; `{question}` is the question."""
+    return _shown(asking, asking.question, [(q, answer) for q, _, answer in _CHAINS])
 
 
-def of_fact(asking: Asking, question: str) -> str:
-    """A question of one hop."""
-    return _shown(asking, asking.question, _FACTS, question)
+def of_fact(asking: Asking) -> str:
+    """The same of a question of one hop."""
+    return _shown(asking, asking.question, _FACTS)
 
 
-def aloud(asking: Asking, form: str, question: str) -> str:
-    """A multi-hop question that is answered by reasoning aloud."""
-    shown = [(q, f"{steps} {asking.conclusion} {answer}.") for q, steps, answer in _CHAINS]
-    return _shown(asking, form, shown, question)
+def aloud(asking: Asking, form: str) -> str:
+    """The same of a multi-hop question that is answered by reasoning aloud."""
+    return _shown(asking, form, [(q, f"{steps} {asking.conclusion} {answer}.") for q, steps, answer in _CHAINS])
 
 
-def _shown(asking: Asking, form: str, examples: object, question: str) -> str:
-    asked = form.replace("{question}", question)
+def _shown(asking: Asking, form: str, examples: Sequence[tuple[str, str]]) -> str:
     if asking.examples == "none":
-        return asked
-    assert isinstance(examples, list | tuple)
-    return "".join(f"{form.replace('{question}', q)} {answer}\n\n" for q, answer in examples) + asked
+        return form
+    return "".join(f"{form.replace('{question}', q)} {answer}\n\n" for q, answer in examples) + form

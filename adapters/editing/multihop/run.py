@@ -68,14 +68,15 @@ class Chains(session.Track[ChainCase]):
         facts = [own.get(hop.fact, _equal(text, hop)) for text, hop in zip(after.hops, case.hops, strict=True)]
         found["instance_wise"] = float(all(facts))
         for how, texts, earlier in (("", after.direct, before.direct), (".cot", after.aloud, before.aloud)):
-            if not texts:
-                continue
             if None in texts or None in earlier:
                 part.skip("multi-hop: a question is longer than the model's context")
                 continue
-            found |= multi_hop([self._right(text, case.answers, how) for text in texts], how, known)
-            right = [self._right(text, case.answers_before, how) for text in earlier]
-            found[f"multi_hop.before{how}"] = float(any(right))
+            # Of who takes questions apart, and of a task that does not ask for reasoning, one of the two is empty.
+            if texts:
+                found |= multi_hop([self._right(text, case.answers, how) for text in texts], how, known)
+            if earlier:
+                right = [self._right(text, case.answers_before, how) for text in earlier]
+                found[f"multi_hop.before{how}"] = float(any(right))
         return found
 
     def _right(self, text: str | None, answers: Sequence[str], how: str) -> bool:
@@ -95,10 +96,10 @@ class Chains(session.Track[ChainCase]):
             apart, thoughts = isinstance(patch.prompts, Decomposing), how.thoughts
             questions = [question for case, _ in cases for question in case.questions]
             for case, hops in cases:
-                prompts += [request.prompt for request in case.requests]
-                prompts += [of_fact(how, hop.question) for hop in hops]
-            short.append((patch, prompts + [of_chain(how, q) for q in questions if not apart]))
-            long.append((patch, [aloud(how, thoughts, q) for q in questions if thoughts and not apart]))
+                prompts += [("{question}", request.prompt) for request in case.requests]
+                prompts += [(of_fact(how), hop.question) for hop in hops]
+            short.append((patch, prompts + [(of_chain(how), q) for q in questions if not apart]))
+            long.append((patch, [(aloud(how, thoughts), q) for q in questions if thoughts and not apart]))
         size, until = self.protocol.forward_batch, (how.end,)
         at_once = answered(self.lm, short, how.tokens, size, until)
         reasoned = answered(self.lm, long, how.thought_tokens, size, until)

@@ -90,12 +90,18 @@ class Edited:
         protocol = Edit(type="edit", mode="single", contrast=True)
         each = list(zip(self._cases, self._references, strict=True))
         alone = [([case], [known], Patch()) for case, known in each]
+        # Before and after are means over the same probes.
+        changed: frozenset[str] | None = None
         if isinstance(self._made, EditSequence):
             edits = [(list(self._cases), list(self._references), self._made.patch)]
+            changed = frozenset(case.request.fact_id for case in self._cases if case.id not in self._gone)
         else:
             edits = [([case], [known], self._made[case.id]) for case, known in each]
         before, after = (
-            {item: found for item, _, found in scored(self.lm, models, protocol, Controls(()), self._job)}
+            {
+                item: found
+                for item, _, found in scored(self.lm, models, protocol, Controls(()), self._job, None, changed)
+            }
             for models in (alone, edits)
         )
         for case in self._cases:

@@ -15,11 +15,14 @@ from ...lm.patch import Patch
 from ...lm.scoring import Row, Unusable, batches, encode, forced
 from .. import session
 from ..cases import EditCase
+from ..told import told
 from ..writing import written
 from .cases import Replies, SentimentCase
 from .metrics import per_token, success
 from .params import Sentiment
 
+BEFORE_VERSION = 1
+"""Raised when what is kept of the untouched model is computed otherwise."""
 LEAST = 100.0
 """Nats."""
 ROWS = 32
@@ -79,7 +82,7 @@ class Sentiments(session.Track[SentimentCase]):
                 row = encode(self.lm, question, reply)
             except Unusable:
                 continue
-            found.append(_after_notes(self.lm, patch, question, reply, row) if patch.prompts else row)
+            found.append(told(self.lm, patch, question, [reply])[0].with_target(row.target))
         return found
 
     def _likely(self, *kinds: Sequence[Row]) -> tuple[float, ...]:
@@ -93,6 +96,7 @@ class Sentiments(session.Track[SentimentCase]):
         key = {
             "model": self.job.fingerprints["subject"],
             "rows": [[[r.ids, r.start] for r in of_case] for of_case in rows],
+            "version": BEFORE_VERSION,
         }
 
         def build() -> dict[str, list[float]]:
@@ -119,14 +123,6 @@ class Sentiments(session.Track[SentimentCase]):
                 after = log_probabilities(self.lm, [rows[i] for i in batch])
             total += divergence(before, after)
         return total / sum(len(row.target) for row in rows)
-
-
-def _after_notes(lm: LanguageModel, patch: Patch, question: str, reply: str, plain: Row) -> Row:
-    """The same reply tokens after the prompt that the patch makes; where that leaves no room, after the plain one."""
-    try:
-        return encode(lm, patch.prompt(question), reply).with_target(plain.target)
-    except Unusable:
-        return plain
 
 
 @torch.inference_mode()

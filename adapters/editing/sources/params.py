@@ -75,7 +75,7 @@ class EditFile(EditCases):
         if self.training_file is None:
             return TrainingSplit(())
         file = files["training_file"]
-        found = training_split(self.cases(file), self.load(files, None))
+        found = training_split(self.read({**files, "file": file}), self.load(files, None))
         if not found.requests:
             raise DataError(f"{file}: no record to learn from; {found.left_out} have a subject that is scored too")
         return found

@@ -14,7 +14,7 @@ from .splits import normalised
 class TrainingSplit:
     """Requests to learn from, and what was left out because it is scored."""
 
-    requests: tuple[EditRequest, ...] = ()
+    requests: Sequence[EditRequest] = ()
     left_out: int = 0
     """Records whose subject has a record in the scored split too."""
 

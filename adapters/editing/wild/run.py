@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
@@ -81,8 +81,7 @@ class Facts(session.Track[EditCase]):
     def _unfair(self, case: EditCase) -> frozenset[Place]:
         if not any(probe.needs for _, probe in probes(case)):
             return frozenset()
-        # Locality is asked by writing: of the untouched model no other answer is needed.
-        (found,) = references(self.lm, [replace(case, locality={})], self.how.forward_batch, self.job)
+        (found,) = references(self.lm, [case], self.how.forward_batch, self.job)
         return found.unfair
 
     def _judged(
@@ -130,7 +129,7 @@ class Facts(session.Track[EditCase]):
 
     def _written(self, models: Sequence[tuple[Patch, Sequence[str]]]) -> list[list[str | None]]:
         how = self.how
-        asked = [(patch, [how.prompt.replace("{question}", prompt) for prompt in prompts]) for patch, prompts in models]
+        asked = [(patch, [(how.prompt, prompt) for prompt in prompts]) for patch, prompts in models]
         with _as_chat(self.lm, how.chat == "auto" and bool(getattr(self.lm.tokenizer, "chat_template", None))):
             return answered(self.lm, asked, how.tokens, how.forward_batch, how.until)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from ....components import DataFile, Strict
 from . import Intervention
@@ -16,6 +16,26 @@ if TYPE_CHECKING:
     from ..patch import Patch
     from ..requests import EditRequest
     from . import State
+
+
+def _can_be_filled(template: str) -> str:
+    try:
+        template.format(prompt="", subject="", target_new="")
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        raise ValueError(f"{error} cannot be filled; known: {{prompt}}, {{subject}}, {{target_new}}") from error
+    return template
+
+
+def _asks(question: str) -> str:
+    if "{question}" not in question:
+        raise ValueError("expected `{question}` in it")
+    return question
+
+
+Note = Annotated[str, Field(min_length=1), AfterValidator(_can_be_filled)]
+"""A fact as it is told; `{prompt}`, `{subject}` and `{target_new}` are filled in."""
+Form = Annotated[str, AfterValidator(_asks)]
+"""What becomes of a question, `{question}`."""
 
 
 class All(Strict):
@@ -78,30 +98,14 @@ class InContext(Intervention):
     version: ClassVar[int] = 2
     consumes: ClassVar[frozenset[str]] = frozenset({"edit_requests"})
     type: Literal["in_context"]
-    template: Annotated[str, Field(min_length=1)] = "{prompt} {target_new}. "
+    template: Note = "{prompt} {target_new}. "
     """The note for each fact; `{prompt}`, `{subject}` and `{target_new}` are filled in."""
-    question: str = "{question}"
+    question: Form = "{question}"
     """What becomes of a prompt behind notes; `{question}` is the prompt."""
     retriever: Annotated[All | Lexical | Embedding, Field(discriminator="type")] = All()
     """Which facts stand before a prompt."""
     demonstrations: Demonstrations | None = None
     """Examples before the notes, or none."""
-
-    @field_validator("template")
-    @classmethod
-    def _can_be_filled(cls, template: str) -> str:
-        try:
-            template.format(prompt="", subject="", target_new="")
-        except (KeyError, IndexError, ValueError, AttributeError) as error:
-            raise ValueError(f"{error} cannot be filled; known: {{prompt}}, {{subject}}, {{target_new}}") from error
-        return template
-
-    @field_validator("question")
-    @classmethod
-    def _asks(cls, question: str) -> str:
-        if "{question}" not in question:
-            raise ValueError("expected `{question}` in it")
-        return question
 
     def apply(self, lm: LanguageModel, requests: Sequence[EditRequest], state: State, job: Job) -> tuple[Patch, State]:
         """A patch of prompts with all facts so far and no change of weights. Raises DataError, ModelError."""

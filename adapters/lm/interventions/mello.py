@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ....components import Strict
 from . import Intervention
-from .in_context import Embedding, Lexical
+from .in_context import Embedding, Form, Lexical, Note
 
 if TYPE_CHECKING:
     from ....job import Job
@@ -34,7 +34,7 @@ class Sentences(Strict):
     written, the fact most like it is put before everything, and it is written anew; no examples are needed."""
 
     type: Literal["sentences"]
-    question: str
+    question: Form
     """What reasoning aloud begins with; `{question}` is the question."""
     between: Annotated[str, Field(min_length=1)] = ";"
     end: Annotated[str, Field(min_length=1)] = "."
@@ -54,9 +54,9 @@ class Mello(Intervention):
 
     consumes: ClassVar[frozenset[str]] = frozenset({"edit_requests", "chain_questions"})
     type: Literal["mello"]
-    template: Annotated[str, Field(min_length=1)] = "{prompt} {target_new}"
+    template: Note = "{prompt} {target_new}"
     """A fact as it is told; `{prompt}`, `{subject}` and `{target_new}` are filled in."""
-    question: str = "{question}"
+    question: Form = "{question}"
     """What becomes of a prompt that is no multi-hop question behind the fact."""
     retriever: Annotated[Lexical | Embedding, Field(discriminator="type")] = Lexical(type="lexical", min_score=0.0)
     """How facts are found; the best one is told, if it is like enough. The paper tells it always."""
@@ -64,7 +64,8 @@ class Mello(Intervention):
 
     def apply(self, lm: LanguageModel, requests: Sequence[EditRequest], state: State, job: Job) -> tuple[Patch, State]:
         """A patch of prompts with all facts so far and no change of weights. Raises ModelError."""
-        from ..decomposing import Decomposing, Form
+        from ..decomposing import Decomposing
+        from ..decomposing import Form as Led
         from ..patch import Patch
         from ..recall import Fact, Retriever, remembered, restored
 
@@ -74,5 +75,5 @@ class Mello(Intervention):
             note = self.template.format(prompt=r.prompt, subject=r.subject, target_new=r.target_new)
             facts[r.fact_id] = Fact(r.prompt, r.subject, note)
         retriever = Retriever.of(self.retriever, job.files.get("algorithm", {}).get("retriever.weights"))
-        form = Form(**self.form.model_dump())
+        form = Led(**self.form.model_dump())
         return Patch(prompts=Decomposing(tuple(facts.values()), retriever, self.question, form)), remembered(facts)

@@ -93,7 +93,9 @@ def _moments(covariance: Covariance, method: LocateThenEdit, lm: LanguageModel, 
             count = covariance.samples or SAMPLES
             start = text_start(lm)
             draws = job.rng("covariance").random((count, longest - 1))
-            own = sampled(lm, [start] * count, [longest - 1] * count, 64, lm.model.config.vocab_size, draws)
+            own = sampled(
+                lm, [start] * count, [longest - 1] * count, 64, lm.model.config.get_text_config().vocab_size, draws
+            )
             texts = [(*start, *t) for t in own]
         moments = second_moments(lm, layers, role, texts, batch_size=16)
         # Half of the room; the peers keep as many digits.
@@ -113,6 +115,8 @@ def protected(solve: NullSpace, moment: torch.Tensor, name: str, artifacts: Arti
         "moment": digest(moment.cpu().numpy().tobytes()),
         "threshold": solve.threshold,
         "rank": solve.rank,
+        "device": moment.device.type,
+        "torch": torch.__version__,
         "version": DIRECTIONS_VERSION,
     }
 

@@ -145,6 +145,10 @@ def _descend(spec: Grace, lm: LanguageModel, entries: Sequence[Entry], rows: Seq
         moving = [i for i, _ in high]
         optimizer.zero_grad()  # to None: Adam passes over what has no gradient, so that its moments rest, too
         torch.stack([loss for _, loss in high]).sum().backward()
+        for i, value in enumerate(values):
+            if i not in moving:
+                # Through the stack its gradient is zeros, and Adam's momentum would move it once more.
+                value.grad = None
         optimizer.step()
     for entry, value in zip(entries, values, strict=True):
         entry.value = value.detach()

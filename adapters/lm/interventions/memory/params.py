@@ -45,6 +45,7 @@ class Grace(Intervention):
     tokens are (the published code compares means of token ids).
     """
 
+    version: ClassVar[int] = 2
     consumes: ClassVar[frozenset[str]] = frozenset({"edit_requests"})
     type: Literal["grace"]
     site: Site

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 class EditNeurons(Intervention):
     """Knowledge neurons (Dai et al. 2022, arXiv 2104.08696, section 5.1): each neuron that the probability of the old
-    answer rests on is made to write less of that answer, and more of the new one.
+    answer rests on is made to write less of that answer, and more of the new one. As in the authors' code, what is made
+    less is what the model says; they edit only facts that it knows, where the two are the same.
 
     Neurons are found in several prompts of the fact, and those are kept that most of them share. The paper has prompts
     in other words; a request has one, so that here it stands behind other texts. An answer is its first token: the
@@ -43,7 +44,7 @@ class EditNeurons(Intervention):
     """Neurons are kept that are found in at least this share of the prompts. The authors' code begins with 0.7, and
     adapts it to a relation until its facts have 2 to 5 neurons on average, which needs a set of facts."""
     less: NotNegative = 1.0
-    """λ₁: the old answer's embedding is taken away this often, made as long as what the neuron writes."""
+    """λ₁: the embedding of what the model says is taken away this often, made as long as what the neuron writes."""
     more: NotNegative = 8.0
     """λ₂: the same of the new answer's, which is added."""
     context_templates: Annotated[tuple[Template, ...], Field(min_length=1)] | None = None

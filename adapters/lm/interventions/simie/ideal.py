@@ -32,7 +32,7 @@ class Weight:
     """What a sequence knows of one weight."""
 
     origin: torch.Tensor
-    """W_0 as it is stored, in its own precision."""
+    """W_0 as it is stored, float32, which holds every smaller type exactly."""
     shift: torch.Tensor
     """D as it is stored, float32."""
     keys: torch.Tensor
@@ -102,7 +102,7 @@ def _step(spec: SimIE, lm: LanguageModel, request: EditRequest, edit: Patch, wei
 def _untouched(spec: SimIE, projection: Linear) -> Weight:
     weight = projection.module.weight.detach()
     count = projection.stored(weight).shape[1]
-    origin, keys = weight.clone(), spec.ridge * torch.eye(count, dtype=torch.float64, device=weight.device)
+    origin, keys = weight.float().clone(), spec.ridge * torch.eye(count, dtype=torch.float64, device=weight.device)
     return Weight(origin, torch.zeros_like(weight, dtype=torch.float32), keys)
 
 

@@ -57,7 +57,7 @@ def _apart(points: Sequence[torch.Tensor], center: torch.Tensor) -> list[float]:
     return found
 
 
-def index_of(clusters: Sequence[Cluster]) -> ClusterIndex:
+def index_of(clusters: Sequence[Cluster], name: str = "") -> ClusterIndex:
     """What stands behind the module; without a point in it, a cluster names no block. The newest always has one."""
     device = clusters[0].center.device
     longest = max(len(c.label) for c in clusters)
@@ -68,6 +68,7 @@ def index_of(clusters: Sequence[Cluster]) -> ClusterIndex:
         torch.stack([p for c in clusters for p in c.points]),
         torch.tensor([i for i, c in enumerate(clusters) for _ in c.points], device=device),
         torch.tensor([b for c in clusters for b in c.blocks], device=device),
+        name,
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ......canonical import digest
 from ....architecture import Linear, linear, part
 from ....blocks import ClusterIndex, LowRankBlocks, added
 from ....forward import by_row, recorded
@@ -164,8 +165,11 @@ def _in_use(spec: Melo, projections: Sequence[Linear], blocks: Blocks, owners: t
 
 def _patch(spec: Melo, lm: LanguageModel, clusters: Sequence[Cluster], blocks: Blocks) -> Patch:
     name, _ = places(spec, lm)
-    own = {n: LowRankBlocks(into, blocks.out[n], spec.scale) for n, into in blocks.into.items()}
-    return Patch(inserts={name: index_of(clusters), **own})
+    # Of two indexes in one model each has a name of its own.
+    points = torch.stack([point for cluster in clusters for point in cluster.points])
+    known = f"block:{digest(points.cpu().numpy().tobytes())}"
+    own = {n: LowRankBlocks(into, blocks.out[n], known, spec.scale) for n, into in blocks.into.items()}
+    return Patch(inserts={name: index_of(clusters, known), **own})
 
 
 def _tensors(clusters: Sequence[Cluster], blocks: Blocks) -> dict[str, torch.Tensor]:
@@ -184,4 +188,4 @@ def _read(state: State, device: torch.device) -> tuple[list[Cluster], Blocks | N
         }
         for kind in (INDEX, INTO, OUT)
     )
-    return clusters_of(ClusterIndex(**index)), Blocks(into, out)
+    return clusters_of(ClusterIndex(**index, name="")), Blocks(into, out)

@@ -16,6 +16,7 @@ from ......job import Job
 from ....requests import EditRequest
 from ....retrieval import embedding
 from ....scope import Features
+from ...hypernetwork.training import order_of
 
 if TYPE_CHECKING:
     from .params import Serac
@@ -85,7 +86,7 @@ def _train(spec: Serac, seen: Features, found: Sequence[Example], job: Job) -> d
     draws = job.rng("serac-weight").standard_normal((seen.size, spec.width), dtype=np.float32)
     weight = torch.from_numpy(draws * np.float32(spec.spread / spec.width**0.5)).requires_grad_()
     optimizer, rng, losses = torch.optim.Adam([weight], lr=spec.training.lr), job.rng("serac-training"), []
-    order = _order(len(found), rng)
+    order = order_of(len(found), rng)
     with torch.enable_grad():
         for _ in range(spec.training.steps):
             pairs = [pair for _ in range(spec.training.batch) for pair in _pairs(found, next(order), rng)]
@@ -122,9 +123,3 @@ def _phi(weight: torch.Tensor, seen: Features, texts: Sequence[str]) -> torch.Te
     numbers = torch.from_numpy(np.concatenate([numbers for _, numbers in bags]))
     starts = torch.tensor([0, *np.cumsum([len(places) for places, _ in bags])[:-1]])
     return torch.nn.functional.embedding_bag(places, weight, starts, mode="sum", per_sample_weights=numbers)
-
-
-def _order(count: int, rng: np.random.Generator) -> Iterator[int]:
-    """All of `count`, shuffled, again and again."""
-    while True:
-        yield from rng.permutation(count).tolist()
