@@ -168,10 +168,14 @@ def _streams(track: Track[Kind], cases: Sequence[Kind], unusable: list[dict[str,
     p, job = track.protocol, track.job
     cases, dropped = without_conflicts(cases, p.conflicts)
     unusable = unusable + [{"item": c.id, "skipped": "request: contradicts another one"} for c in dropped]
-    reachable = tuple(t for t in p.checkpoints if t <= len(cases)) or p.checkpoints
+    reachable = tuple(t for t in p.checkpoints if t <= len(cases))
     first = _opening(track, "0", unusable)
     if too_long := p.checkpoints[len(reachable) :]:
         first.warnings.append(f"{len(cases)} usable requests: too few for T = {', '.join(map(str, too_long))}")
+    if not reachable and (most := len(cases) - len(cases) % p.batch_size):
+        first.warnings.append(f"scored at T = {most} instead")
+        reachable = (most,)
+    reachable = reachable or p.checkpoints
     if not job.has(first.name):
         yield first
     in_order = [cases[i] for i in job.rng("edit-order").permutation(len(cases))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,27 @@ from ...errors import ModelError
 from ...job import fingerprint
 from .model import LanguageModel
 from .usable import EditedModel
+
+LOAN = "_benchwright_loan"
+"""Under which a lent model knows of its loan."""
+
+
+@dataclass(eq=False)
+class Loan:
+    """A model that was handed over loaded, for one `edit` or several that are open together."""
+
+    modes: list[tuple[torch.nn.Module, bool]]
+    gradients: list[tuple[torch.nn.Parameter, bool]]
+    """How it was when it was lent."""
+    count: int = 0
+    in_force: object = None
+    """Whose edits are in it just now."""
+
+    def use(self, who: object) -> None:
+        """Raises ModelError where somebody else's edits are in force."""
+        if self.in_force not in (None, who):
+            raise ModelError("model: the edits of an earlier call are in force in it; `close` that one first")
+        self.in_force = who
 
 
 def opened(model: Any) -> tuple[LanguageModel, Callable[[], None]]:
@@ -36,14 +58,25 @@ def opened(model: Any) -> tuple[LanguageModel, Callable[[], None]]:
         raise ModelError(
             f"tokenizer: got {type(tokenizer).__name__}; expected a fast one (character offsets are needed)"
         )
-    modes = [(module, module.training) for module in network.modules()]
-    gradients = [(p, p.requires_grad) for p in network.parameters()]
+    loan: Loan = network.__dict__.get(LOAN) or Loan(
+        [(module, module.training) for module in network.modules()],
+        [(p, p.requires_grad) for p in network.parameters()],
+    )
+    loan.use(None)
+    loan.count += 1
+    network.__dict__[LOAN] = loan
+    open_ = [loan]
 
     def give_back() -> None:
-        for module, training in modes:
-            module.training = training
-        for parameter, wanted in gradients:
-            parameter.requires_grad_(wanted)
+        if not open_:
+            return
+        open_.pop().count -= 1
+        if loan.count == 0:
+            for module, training in loan.modes:
+                module.training = training
+            for parameter, wanted in loan.gradients:
+                parameter.requires_grad_(wanted)
+            del network.__dict__[LOAN]
 
     return LanguageModel(network, tokenizer), give_back
 

@@ -77,7 +77,9 @@ def cut(
     count = min(max(streams, -(-least_items // longest)), len(cases) // longest)
     if count == 0:
         have = f"the data has {len(cases)} usable ones"
-        raise DataError(f"a stream of {longest} requests was asked for; {have}; lower the checkpoints or give more")
+        raise DataError(
+            f"a stream of {longest} requests was asked for; {have}; lower the checkpoints, raise --limit, or give more"
+        )
     blocks = [tuple(cases[i * longest : (i + 1) * longest]) for i in range(count)]
     on_the_way = tuple(checkpoints) if passing else (longest,)
     found = [Stream(f"stream-{i:03d}", block, on_the_way) for i, block in enumerate(blocks)]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal, overload
+from weakref import finalize
 
 import torch
 
@@ -41,6 +42,8 @@ def asked(lm: LanguageModel, prompts: list[str], patch: Patch, tokens: int) -> l
 def asked(lm: LanguageModel, prompts: str | list[str], patch: Patch, tokens: int) -> str | list[str]:
     """Greedy answers of at most so many tokens, up to the end of the text; the patch is in force already."""
     alone = isinstance(prompts, str)
+    if not all([prompts] if isinstance(prompts, str) else prompts):
+        raise UsageError("prompts: one is empty; expected a text")
     questions = [Question(p) for p in ([prompts] if isinstance(prompts, str) else prompts)]
     with torch.inference_mode():
         texts = [answer.text for answer in written(lm, questions, patch, tokens, BATCH)]
@@ -53,6 +56,8 @@ class EditedModel:
     def __init__(self, lm: LanguageModel) -> None:
         self.lm = lm
         self._use = ExitStack()
+        # Also at the end of the program, while there still is something to put back with.
+        finalize(self, self._use.close)
         if lm.surrounded:
             self._use.enter_context(plainly_asked(lm))
 

@@ -22,7 +22,7 @@ from benchwright.adapters.lm.patch import Patch
 from benchwright.adapters.lm.requests import EditRequest
 from benchwright.adapters.lm.saving import AROUND
 from benchwright.adapters.lm.usable import in_use
-from benchwright.errors import BenchwrightError
+from benchwright.errors import BenchwrightError, ModelError
 
 REQUESTS = [case.request for case in WorldEdits(type="world_edits", world="atlas-small").load({}, 5)]
 MAPS = [{"case_id": r.id, "prompt": r.prompt, "subject": r.subject, "target_new": r.target_new} for r in REQUESTS]
@@ -194,11 +194,11 @@ def test_a_model_in_use_stays_so_when_a_request_is_taken_back(loaded: tuple[Any,
     assert edited.scores["reliability.exact"]["after"] == 1.0  # scored beside the use, which goes on
     assert torch.equal(logits(model, loaded[1]), both)
     edited.rollback(last=1)
-    with bw.edit(loaded, "ft-m", MAPS[:1]).applied() as alone:
-        one = logits(alone, loaded[1])
-    assert torch.equal(logits(model, loaded[1]), one)
+    one = logits(model, loaded[1])
     edited.close()
     assert not torch.equal(logits(loaded[0], loaded[1]), one)
+    with bw.edit(loaded, "ft-m", MAPS[:1]).applied() as alone:
+        assert torch.equal(logits(alone, loaded[1]), one)
 
 
 def test_single_edits_are_told_apart_by_their_ids(loaded: tuple[Any, Any]) -> None:
@@ -336,3 +336,28 @@ def test_requests_are_edit_requests_too(loaded: tuple[Any, Any]) -> None:
     plain = EditRequest("a", PROMPTS[0], REQUESTS[0].subject, REQUESTS[0].target_new)
     edited: Edited = bw.edit(loaded, "ft-m", [plain])
     assert list(edited.answers) == ["a"]
+
+
+def test_two_results_on_one_model_give_it_back_as_it_was_and_only_one_is_in_force(loaded: tuple[Any, Any]) -> None:
+    network, _ = loaded
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    network.train()
+    for parameter in network.parameters():
+        parameter.requires_grad_()
+    first, second = (bw.edit(loaded, "ft-m", REQUESTS[i : i + 1], settings="atlas-small") for i in range(2))
+    assert first.model is network
+    for refused in (
+        lambda: second.model,
+        lambda: second.rows,
+        lambda: bw.edit(loaded, "ft-m", REQUESTS[:1], settings="atlas-small"),
+    ):
+        with pytest.raises(ModelError, match="the edits of an earlier call are in force in it"):
+            refused()
+    first.close()
+    assert second.model is network
+    second.close()
+    second.close()
+    assert network.training
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    assert all((before[name] == tensor).all() for name, tensor in network.state_dict().items())
+    network.eval().requires_grad_(False)

@@ -9,11 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any, overload
+from weakref import finalize
 
 from safetensors import SafetensorError
 
 from ....errors import UsageError, unknown
 from ....job import Job
+from ...lm.loaded import LOAN
 from ...lm.model import LanguageModel
 from ...lm.patch import Patch, save_each
 from ...lm.saving import save_folder
@@ -25,6 +27,13 @@ from ..probes import Reference
 from ..scoring import answers, scored
 from .how import check_new_folder
 from .sequence import EditSequence
+
+_HELD_BY = "_benchwright_edited"
+
+
+def _given_up(use: ExitStack, given_back: Callable[[], object]) -> None:
+    use.close()
+    given_back()
 
 
 class Edited:
@@ -58,6 +67,8 @@ class Edited:
         self._made = made if isinstance(made, EditSequence) else dict(made)
         self._gone: set[str] = set()
         self._use, self._given_back = ExitStack(), given_back
+        # Also at the end of the program, while there still is something to put back with.
+        finalize(self, _given_up, self._use, given_back)
 
     # What it says
 
@@ -157,6 +168,10 @@ class Edited:
     @cached_property
     def model(self) -> Any:
         """The `transformers` model with the edits in force, from now on until `close`: for `generate` and calls."""
+        if loan := self.lm.model.__dict__.get(LOAN):
+            loan.use(self)
+        # Who keeps the model alone keeps what holds the edits in it.
+        self.lm.model.__dict__[_HELD_BY] = self
         return self._use.enter_context(in_use(self.lm, self.patch()))
 
     @property
@@ -255,12 +270,19 @@ class Edited:
     def _withdraw(self) -> None:
         vars(self).pop("model", None)
         self._use.close()
+        if self.lm.model.__dict__.get(_HELD_BY) is self:
+            del self.lm.model.__dict__[_HELD_BY]
+        loan = self.lm.model.__dict__.get(LOAN)
+        if loan and loan.in_force is self:
+            loan.in_force = None
 
     @contextmanager
     def _put_aside(self) -> Iterator[None]:
         """Inside `with`, the model untouched, though it is in use."""
         in_force = "model" in vars(self)
         self._withdraw()
+        if loan := self.lm.model.__dict__.get(LOAN):
+            loan.use(None)
         try:
             yield
         finally:
