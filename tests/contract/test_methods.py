@@ -159,7 +159,7 @@ def test_a_patch_leaves_the_model_bit_for_bit_as_it_was(name: str, task: str, tm
     algorithm = resolve(known, known.get("method", name), model).spec.algorithm
     assert isinstance(algorithm, Intervention)
     before = {n: p.clone() for n, p in lm.model.state_dict().items()}
-    requests = [EditRequest("0", "the old baker plays the", "baker", "violin")]
+    requests = [EditRequest("0", "the old baker plays the", "baker", "violin", "flute")]
     artifacts, training = ArtifactStore(tmp_path), []
     if model == TOXIC:
         data = ForbiddenCases(type="forbidden")
