@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from .....errors import DataError, UsageError
+from .....errors import DataError, UsageError, closest
 from .....loading.library import Library, within_reach
 from .....loading.resolve import check
 from .....loading.tree import parse_tree, read_tree
@@ -73,7 +73,8 @@ def converted(data: Mapping[str, Any], file: Path, algorithm: str | None, librar
         elif key in known.ignored:
             ignored.setdefault(known.ignored[key], []).append(key)
         else:
-            left[key] = "not known for this algorithm"
+            near = closest(key, [*known.fields, *known.only, *known.apart, *known.ignored])
+            left[key] = "not known for this algorithm" + (f"; did you mean {near!r}?" if near else "")
     for to, value in known.beside.get(extends, {}).items():
         _put(fields, to, value)
     name = f"{extends}-{_slug(file.stem)}-easyedit"
