@@ -87,8 +87,8 @@ def block(model: Any, layer: int) -> tuple[str, Any]:
     name, modules = blocks(model)
     if not 0 <= layer < len(modules):
         raise Skip(
-            f"layer {layer} does not exist; the model has layers 0 to {len(modules) - 1}: the method's settings are for "
-            "another one (`for_models` in its spec, or --settings, say whose to take)"
+            f"layer {layer} does not exist; the model has layers 0 to {len(modules) - 1}: the method's settings are "
+            "for another one (`for_models` in its spec, or --settings, say whose to take)"
         )
     return f"{name}.{layer}", modules[layer]
 
