@@ -15,8 +15,10 @@ from pydantic import ValidationError
 from safetensors import safe_open
 
 from benchwright.adapters.lm.architecture import block, linear
+from benchwright.adapters.lm.blocks import ClusterIndex, LowRankBlocks
 from benchwright.adapters.lm.codebook import Codebook
 from benchwright.adapters.lm.decoding import DECODINGS, Debiased, Experts, Fixed, Voice
+from benchwright.adapters.lm.deferral import Deferral
 from benchwright.adapters.lm.inserts import INSERTS, Insert
 from benchwright.adapters.lm.interventions.prompting import FixedAnswer, Prompt, SelfDebias
 from benchwright.adapters.lm.model import Asked, LanguageModel
@@ -196,13 +198,18 @@ def inserts(lm: LanguageModel) -> dict[str, Mapping[str, Insert]]:
         return torch.randn(*shape, generator=generator)
 
     unit = torch.nn.functional.normalize(drawn(32), dim=0)
-    change = drawn(*down.stored(down.module.weight).shape)
+    outputs, inputs = down.stored(down.module.weight).shape
+    change = drawn(outputs, inputs)
+    one, zero = torch.tensor([[5]]), torch.tensor([0])
+    index = ClusterIndex(drawn(1, 32), torch.tensor([99.0]), one, drawn(1, 32), zero, zero, "block:1")
     return {
         "codebook": {first: Codebook(drawn(1, 32), drawn(1, 32), torch.tensor([9.0]), torch.tensor([[5]]), "prompt")},
         "side_memory": {down.name: SideMemory(change[None], torch.tensor([0.0]))},
         "added": {first: Added(drawn(3, 32), 2.0, "front")},
         "ablated": {first: Ablated(unit, 0.8), block(lm.model, 1)[0]: Ablated(unit, 0.8)},
         "mapped": {first: Mapped(drawn(32, 2), drawn(32, 2), 0.5)},
+        "deferral": {down.name: Deferral(drawn(inputs), torch.tensor([99.0]), drawn(outputs, inputs), drawn(outputs))},
+        "blocks": {first: index, down.name: LowRankBlocks(drawn(1, 2, inputs), drawn(1, outputs, 2), "block:1", 3.0)},
         "switched": {first: Detector(drawn(32), torch.ones(1)), down.name: Switched(change, 0.7)},
     }
 
@@ -253,18 +260,21 @@ def test_half_of_a_patch(family: str) -> None:
         torch.testing.assert_close(dense(half.deltas[name]), 0.5 * dense(delta))
         assert isinstance(half.deltas[name], LowRank) == isinstance(delta, LowRank)
     kinds = {type(insert).type: insert for some in inserts(lm).values() for insert in some.values()}
+    down = linear(lm.model, 1, "mlp_down").module.weight
     for kind, insert in kinds.items():
         part = Patch(inserts={"a": insert}).scaled(0.5)
-        if kind in ("codebook", "side_memory"):
+        if kind in ("codebook", "side_memory", "deferral"):
             assert part is None
             assert patch.then(Patch(inserts={"a": insert})).scaled(0.5) is None
             continue
         assert part is not None
-        asked = Asked(torch.tensor([2, 3]), torch.zeros(2), carried={VERDICT: torch.tensor([True, False])})
-        inputs = torch.randn(2, 4, insert.change.shape[1]) if isinstance(insert, Switched) else hidden
+        carried = {VERDICT: torch.tensor([True, False]), "block:1": torch.tensor([0, -1])}
+        asked = Asked(torch.tensor([2, 3]), torch.zeros(2), carried=dict(carried))
+        wide = isinstance(insert, Switched | LowRankBlocks)
+        inputs = torch.randn(2, 4, linear(lm.model, 1, "mlp_down").stored(down).shape[1]) if wide else hidden
         moved, less = (i(inputs, hidden, asked) - hidden for i in (insert, part.inserts["a"]))
         torch.testing.assert_close(less, 0.5 * moved, atol=1e-5, rtol=1e-4)
-        assert bool(moved.abs().max() > 0) == (kind != "detector")
+        assert bool(moved.abs().max() > 0) == (kind not in ("detector", "cluster_index"))
     for name, alone in (("experts", "alpha"), ("debiased", "decay")):
         part = Patch(decoding=ways(lm)[name]).scaled(0.5)
         assert part is not None
