@@ -203,7 +203,7 @@ def _stream(track: Track[Kind], stream: Stream[Kind], suffix: str, shown: bool, 
             # All requests of a stream are changed into one model: they are no independent items.
             part.items += [_item(track, case, suffix, cluster=stream.name) for case in cases]
         at_once = t if p.mode == "batch" else p.batch_size
-        groups = [_new(stream.cases, i, min(i + at_once, t)) for i in range(done, t, at_once)]
+        groups = list(_groups(stream.cases[:t], done, at_once))
         with costing(part, sum(map(len, groups))):
             for group in groups:
                 for _, patch, state in carried_out(
@@ -221,12 +221,17 @@ def _stream(track: Track[Kind], stream: Stream[Kind], suffix: str, shown: bool, 
         yield part
 
 
-def _new(cases: Sequence[Kind], start: int, end: int) -> list[EditRequest]:
-    """Requests of some cases of a stream that no case before asks for: a fact of two questions is changed once."""
-    known = {(r.fact_id, r.target_new) for case in cases[:start] for r in case.requests}
-    found: dict[tuple[str, str], EditRequest] = {}
-    for request in (r for case in cases[start:end] for r in case.requests):
-        key = request.fact_id, request.target_new
-        if key not in known:
-            found.setdefault(key, request)
-    return list(found.values())
+def _groups(cases: Sequence[Kind], done: int, at_once: int) -> Iterator[list[EditRequest]]:
+    """The requests of `at_once` cases after the other, from the first that is not `done`; without those that a case
+    before asks for: a fact of two questions is changed once."""
+    known: set[tuple[str, str]] = set()
+
+    def new(request: EditRequest) -> bool:
+        key, before = (request.fact_id, request.target_new), len(known)
+        known.add(key)
+        return len(known) > before
+
+    for case in cases[:done]:
+        known.update((request.fact_id, request.target_new) for request in case.requests)
+    for start in range(done, len(cases), at_once):
+        yield [r for case in cases[start : start + at_once] for r in case.requests if new(r)]

@@ -19,6 +19,14 @@ from .usable import EditedModel
 
 LOAN = "_benchwright_loan"
 """Under which a lent model knows of its loan."""
+IN_FORCE = "_benchwright_in_force"
+"""Under which a model knows whose edits are in it for plain calls; who keeps the model keeps what holds them, too."""
+
+
+def check_free(network: Any, who: object = None) -> None:
+    """Raises ModelError where the edits of somebody else than `who` are in force in a model."""
+    if network.__dict__.get(IN_FORCE) not in (None, who):
+        raise ModelError("model: the edits of an earlier call are in force in it; `close` that one first")
 
 
 @dataclass(eq=False)
@@ -29,14 +37,6 @@ class Loan:
     gradients: list[tuple[torch.nn.Parameter, bool]]
     """How it was when it was lent."""
     count: int = 0
-    in_force: object = None
-    """Whose edits are in it just now."""
-
-    def use(self, who: object) -> None:
-        """Raises ModelError where somebody else's edits are in force."""
-        if self.in_force not in (None, who):
-            raise ModelError("model: the edits of an earlier call are in force in it; `close` that one first")
-        self.in_force = who
 
 
 def opened(model: Any) -> tuple[LanguageModel, Callable[[], None]]:
@@ -62,7 +62,7 @@ def opened(model: Any) -> tuple[LanguageModel, Callable[[], None]]:
         [(module, module.training) for module in network.modules()],
         [(p, p.requires_grad) for p in network.parameters()],
     )
-    loan.use(None)
+    check_free(network)
     loan.count += 1
     network.__dict__[LOAN] = loan
     open_ = [loan]

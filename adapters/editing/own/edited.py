@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 
 from ....errors import UsageError, unknown
 from ....job import Job
-from ...lm.loaded import LOAN
+from ...lm.loaded import IN_FORCE, check_free
 from ...lm.model import LanguageModel
 from ...lm.patch import Patch, save_each
 from ...lm.saving import save_folder
@@ -27,8 +27,6 @@ from ..probes import Reference
 from ..scoring import answers, scored
 from .how import check_new_folder
 from .sequence import EditSequence
-
-_HELD_BY = "_benchwright_edited"
 
 
 def _given_up(use: ExitStack, given_back: Callable[[], object]) -> None:
@@ -168,10 +166,8 @@ class Edited:
     @cached_property
     def model(self) -> Any:
         """The `transformers` model with the edits in force, from now on until `close`: for `generate` and calls."""
-        if loan := self.lm.model.__dict__.get(LOAN):
-            loan.use(self)
-        # Who keeps the model alone keeps what holds the edits in it.
-        self.lm.model.__dict__[_HELD_BY] = self
+        check_free(self.lm.model, self)
+        self.lm.model.__dict__[IN_FORCE] = self
         return self._use.enter_context(in_use(self.lm, self.patch()))
 
     @property
@@ -270,19 +266,15 @@ class Edited:
     def _withdraw(self) -> None:
         vars(self).pop("model", None)
         self._use.close()
-        if self.lm.model.__dict__.get(_HELD_BY) is self:
-            del self.lm.model.__dict__[_HELD_BY]
-        loan = self.lm.model.__dict__.get(LOAN)
-        if loan and loan.in_force is self:
-            loan.in_force = None
+        if self.lm.model.__dict__.get(IN_FORCE) is self:
+            del self.lm.model.__dict__[IN_FORCE]
 
     @contextmanager
     def _put_aside(self) -> Iterator[None]:
         """Inside `with`, the model untouched, though it is in use."""
         in_force = "model" in vars(self)
         self._withdraw()
-        if loan := self.lm.model.__dict__.get(LOAN):
-            loan.use(None)
+        check_free(self.lm.model)
         try:
             yield
         finally:
