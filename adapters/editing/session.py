@@ -24,7 +24,7 @@ from ..lm.requests import EditRequest
 from ..lm.scoring import Unusable, encode
 from ..lm.streams import Stream, cut, without_conflicts
 from .protocol import Editing
-from .sources.params import EditCases
+from .sources.params import Learnable
 from .sources.training import TrainingSplit
 
 
@@ -52,7 +52,7 @@ class Track(Generic[Kind]):
         self.protocol, self.lm, self.method = protocol, lm, method
         data, files, split = job.task.data, job.files.get("data", {}), TrainingSplit()
         if "training_requests" in method.consumes:
-            split = data.training_split(files) if isinstance(data, EditCases) else TrainingSplit(data.training(files))
+            split = data.training_split(files) if isinstance(data, Learnable) else TrainingSplit(data.training(files))
         self.job, self.left_out = replace(job, training=split.requests), split.left_out
         self.ability = Ability(lm, self.job, protocol.general, protocol.forward_batch)
         method.prepare(lm, self.job)

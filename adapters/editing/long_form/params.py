@@ -7,12 +7,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from ....components import Data, DataFile
-from ....errors import DataError, unknown
+from ....errors import DataError
 from ....metrics import Metric
 from ..protocol import Count, Editing
+from ..sources.params import OfWorld
 
 if TYPE_CHECKING:
     from ....job import Job, Part
@@ -97,35 +98,21 @@ class LEME(LongFile):
         return leme_cases(file)
 
 
-class WorldLives(LongCases):
-    """Lives of the people of a world that comes with the package, several facts of each changed in one text."""
+class WorldLives(OfWorld, LongCases):
+    """Lives of the people of a world, several facts of each changed in one text."""
 
     version: ClassVar[int] = 1
-    """Raise it with `WorldEdits.version`, whose edits are told."""
     type: Literal["world_lives"]
-    world: str = "atlas"
-    """Name of the model that comes with its world."""
     split: Literal["validation", "test"] = "test"
     """Of the same subjects as those of `world_edits`."""
     facts: Annotated[int, Field(ge=2)] = 3
     """Facts in a text; who has fewer that change is left out."""
-    requests: Annotated[int, Field(ge=1)] | None = None
-    """Use only the first so many."""
-
-    @field_validator("world")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        from ...worlds.knowledge.folder import shipped_names
-
-        if name not in shipped_names():
-            raise ValueError(unknown("world", name, shipped_names()))
-        return name
 
     def load(self, files: Mapping[str, Path], limit: int | None) -> list[LongCase]:
         """See world.py. Raises ModelError when the world cannot be read."""
         from .world import lives
 
-        return lives(self.world, self.split, self.facts)[: self.requests][:limit]
+        return lives(self._read(), self.split, self.facts)[: self.requests][:limit]
 
 
 class LongForm(Editing):

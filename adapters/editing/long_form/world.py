@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from ...lm.requests import EditRequest
-from ...worlds.knowledge.folder import read_world, shipped
+from ...worlds.knowledge.world import World
 from ..cases import EditCase, Fact
 from ..sources.world import world_cases
 from .cases import LongCase
@@ -21,10 +21,10 @@ HELD = 4
 """Prompts on others that are watched."""
 
 
-def lives(world: str, split: Literal["validation", "test"], facts: int) -> list[LongCase]:
-    """One case for each subject with so many changed facts, in the order of its first. Raises ModelError."""
+def lives(world: World, split: Literal["validation", "test"], facts: int) -> list[LongCase]:
+    """One case for each subject with so many changed facts, in the order of its first."""
     of_subject: dict[str, list[EditCase]] = {}
-    for case in world_cases(read_world(shipped(world)), split):
+    for case in world_cases(world, split):
         of_subject.setdefault(case.request.subject, []).append(case)
     return [_life(cases[:facts]) for cases in of_subject.values() if len(cases) >= facts]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from ....components import Data, DataFile, Strict
-from ....errors import DataError, unknown
+from ....errors import DataError
 from ....metrics import Metric
 from ..protocol import Count, Editing
-from ..sources.params import TRAINING, EditFile
+from ..sources.params import EditFile, OfLearnedWorld
 
 if TYPE_CHECKING:
     from ....job import Job, Part
-    from ...lm.requests import EditRequest
-    from ...worlds.knowledge.world import World
     from ..cases import EditCase
     from .cases import ChainCase
 
@@ -52,48 +50,19 @@ class MQuAKE(Chains):
         return found
 
 
-class WorldChains(Chains):
-    """Chains of two facts of a world that comes with the package, one or both of them changed; see world.py."""
+class WorldChains(OfLearnedWorld, Chains):
+    """Chains of two facts of a world, one or both of them changed; see world.py."""
 
     version: ClassVar[int] = 1
-    """Raise it whenever the world.json of a shipped world changes, as `WorldEdits.version`."""
     type: Literal["world_chains"]
-    world: str = "atlas"
-    """Name of the model that comes with its world."""
     split: Literal["validation", "test"] = "test"
     """`validation` is a fifth of the subjects of each type, `test` the others; no edited subject is in both."""
-    requests: Annotated[int, Field(ge=1)] | None = None
-    """Use only the first so many cases."""
-
-    @field_validator("world")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        from ...worlds.knowledge.folder import shipped_names
-
-        if name not in shipped_names():
-            raise ValueError(unknown("world", name, shipped_names()))
-        return name
 
     def load(self, files: Mapping[str, Path], limit: int | None) -> list[ChainCase]:
         """See world.py. Raises ModelError when the world cannot be read."""
         from .world import chain_cases
 
         return chain_cases(self._read(), self.split)[: self.requests][:limit]
-
-    def offers(self) -> frozenset[str]:
-        """A training split, but for `validation`, all of which is scored."""
-        return super().offers() | (frozenset() if self.split == "validation" else TRAINING)
-
-    def training(self, files: Mapping[str, Path]) -> Sequence[EditRequest]:
-        """Single edits of the other split's subjects. Raises ModelError when the world cannot be read."""
-        from ..sources.world import world_training
-
-        return () if self.split == "validation" else tuple(world_training(self._read(), self.split))
-
-    def _read(self) -> World:
-        from ...worlds.knowledge.folder import read_world, shipped
-
-        return read_world(shipped(self.world))
 
 
 class RippleEdits(EditFile):

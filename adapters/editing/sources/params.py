@@ -20,7 +20,73 @@ if TYPE_CHECKING:
     from .training import TrainingSplit
 
 
-class EditCases(Data):
+TRAINING: frozenset[str] = frozenset({"training_requests"})
+"""What a source with a training split offers."""
+
+
+class Learnable(Data):
+    """Data that may have a training split: requests of subjects that are not asked about."""
+
+    def training_split(self, files: Mapping[str, Path]) -> TrainingSplit:
+        """What may be learned from, and how much was left out. Raises DataError, ModelError."""
+        from .training import TrainingSplit
+
+        return TrainingSplit(())
+
+    def training(self, files: Mapping[str, Path]) -> Sequence[EditRequest]:
+        """See `training_split`."""
+        return self.training_split(files).requests
+
+
+class OfWorld(Data):
+    """What the sources share whose cases are those of a world that comes with the package; see adapters/worlds.
+
+    Raise `version` of each whenever the world.json of a shipped world changes too, and write `world.DIGESTS` again: no
+    data file of a spec carries its content into a cell's identity. A contract test compares them.
+    """
+
+    world: str = "atlas"
+    """Name of the model that comes with its world."""
+    requests: Annotated[int, Field(ge=1)] | None = None
+    """Use only the first so many cases."""
+
+    @field_validator("world")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        from ...worlds.knowledge.folder import shipped_names
+
+        if name not in shipped_names():
+            raise ValueError(unknown("world", name, shipped_names()))
+        return name
+
+    def _read(self) -> World:
+        """Raises ModelError when the world cannot be read."""
+        from ...worlds.knowledge.folder import read_world, shipped
+
+        return read_world(shipped(self.world))
+
+
+class OfLearnedWorld(OfWorld, Learnable):
+    """A world's cases of a split, with the single edits of another split's subjects to learn from."""
+
+    split: Literal["validation", "test", "tuning"] = "test"
+    """`validation` is a fifth of the subjects of each type, to tune methods on; `test` is the others, and who learns
+    from a training split learns from `validation`. `tuning` is a half of `validation`, to tune those who learn: from
+    its other half."""
+
+    def offers(self) -> frozenset[str]:
+        """A training split, but for `validation`, all of which is scored."""
+        return super().offers() | (frozenset() if self.split == "validation" else TRAINING)
+
+    def training_split(self, files: Mapping[str, Path]) -> TrainingSplit:
+        """See world.py. Raises ModelError when the world cannot be read."""
+        from .training import TrainingSplit
+        from .world import world_training
+
+        return TrainingSplit(tuple(world_training(self._read(), self.split)))
+
+
+class EditCases(Learnable):
     """What the sources of edit cases share."""
 
     yields: ClassVar[str] = "edit_case"
@@ -38,20 +104,6 @@ class EditCases(Data):
         Raises DataError.
         """
         return None
-
-    def training_split(self, files: Mapping[str, Path]) -> TrainingSplit:
-        """What may be learned from, and how much was left out. Raises DataError, ModelError."""
-        from .training import TrainingSplit
-
-        return TrainingSplit(())
-
-    def training(self, files: Mapping[str, Path]) -> Sequence[EditRequest]:
-        """See `training_split`."""
-        return self.training_split(files).requests
-
-
-TRAINING: frozenset[str] = frozenset({"training_requests"})
-"""What a source with a training split offers."""
 
 
 class EditFile(EditCases):
@@ -172,30 +224,11 @@ class EditRequests(EditFile):
         return request_cases(file)
 
 
-class WorldEdits(EditCases):
-    """Counterfactual edits of a world that comes with the package; see adapters/worlds."""
+class WorldEdits(OfLearnedWorld, EditCases):
+    """Counterfactual edits of a world."""
 
     version: ClassVar[int] = 1
-    """Raise it whenever the world.json of a shipped world changes too, and write `world.DIGESTS` again: no data file
-    of a spec carries its content into a cell's identity. A contract test compares them."""
     type: Literal["world_edits"]
-    world: str = "atlas"
-    """Name of the model that comes with its world."""
-    split: Literal["validation", "test", "tuning"] = "test"
-    """`validation` is a fifth of the subjects of each type, to tune methods on; `test` is the others, and who learns
-    from a training split learns from `validation`. `tuning` is a half of `validation`, to tune those who learn: from
-    its other half."""
-    requests: Annotated[int, Field(ge=1)] | None = None
-    """Use only the first so many."""
-
-    @field_validator("world")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        from ...worlds.knowledge.folder import shipped_names
-
-        if name not in shipped_names():
-            raise ValueError(unknown("world", name, shipped_names()))
-        return name
 
     def load(self, files: Mapping[str, Path], limit: int | None) -> list[EditCase]:
         """See world.py. Raises ModelError when the world cannot be read."""
@@ -203,24 +236,8 @@ class WorldEdits(EditCases):
 
         return world_cases(self._read(), self.split)[: self.requests][:limit]
 
-    def offers(self) -> frozenset[str]:
-        """A training split, but for `validation`, all of which is scored."""
-        return super().offers() | (frozenset() if self.split == "validation" else TRAINING)
-
-    def training_split(self, files: Mapping[str, Path]) -> TrainingSplit:
-        """See world.py. Raises ModelError when the world cannot be read."""
-        from .training import TrainingSplit
-        from .world import world_training
-
-        return TrainingSplit(tuple(world_training(self._read(), self.split)))
-
     def controls(self, files: Mapping[str, Path]) -> tuple[Probe, ...]:
         """See world.py. Raises ModelError when the world cannot be read."""
         from .world import world_controls
 
         return world_controls(self._read(), self.split)
-
-    def _read(self) -> World:
-        from ...worlds.knowledge.folder import read_world, shipped
-
-        return read_world(shipped(self.world))
