@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ..lm.model import LanguageModel
 from ..lm.patch import Patch, can_stack, stacked
+from ..lm.scoring import single_tokens
 from ..lm.writing import Answer, Question, written
 from .sources.splits import normalised
 
@@ -72,10 +73,7 @@ def _text(answer: Answer, until: Sequence[str]) -> str | None:
 def _stops(lm: LanguageModel, until: Sequence[str]) -> Iterator[int]:
     """Tokens that are a mark, so that nothing is written behind it for nothing; the text is cut at the mark anyway."""
     for mark in until:
-        for spelling in (mark, f" {mark}", f"{mark}\n"):
-            ids = lm.tokenizer(spelling, add_special_tokens=False)["input_ids"]
-            if len(ids) == 1 and ids[0] != lm.tokenizer.unk_token_id:
-                yield ids[0]
+        yield from single_tokens(lm, (mark, f" {mark}", f"{mark}\n"))
 
 
 def words(text: str) -> list[str]:

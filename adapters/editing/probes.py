@@ -13,6 +13,7 @@ from ..lm.patch import Patch
 from ..lm.scoring import Row, Unusable, encode, forced
 from .cases import EditCase, Probe
 from .told import told
+from .untouched import untouched
 
 REFERENCE_VERSION = 2
 """Raised when `references` changes what it computes."""
@@ -93,14 +94,11 @@ def questions(
 
 def references(lm: LanguageModel, cases: Sequence[EditCase], batch_size: int, job: Job) -> list[Reference]:
     """What the untouched model says; shared by all methods. Raises RuntimeError on a patched model."""
-    if lm.patched:
-        raise RuntimeError("the reference is the untouched model's, and a patch is applied")
     asked = [[q for q in questions(lm, case, Patch())[0] if q.place[0] == "locality"] for case in cases]
     needed = [list(_needed(lm, case)) for case in cases]
     rows = [q.row for of_case in asked for q in of_case]
     facts = [row for of_case in needed for _, row in of_case if row]
     key = {
-        "model": job.fingerprints["subject"],
         "rows": [[r.ids, r.start] for r in rows],
         "facts": [[r.ids, r.start] for r in facts],
         "version": REFERENCE_VERSION,
@@ -112,7 +110,7 @@ def references(lm: LanguageModel, cases: Sequence[EditCase], batch_size: int, jo
         known = [f.tokens == r.target for f, r in zip(forced(lm, facts, batch_size), facts, strict=True)]
         return {"before": [[list(f), list(g)] for f, g in zip(along, own, strict=True)], "known": known}
 
-    said = job.artifacts.get("edit-reference", key, build)
+    said = untouched(lm, job, "edit-reference", key, build)
     answers, known = iter(said["before"]), iter(said["known"])
     before = [{q.place: Before(q.row.target, *map(tuple, next(answers))) for q in of_case} for of_case in asked]
     # Every fact of a case takes its answer, also behind one that is unknown.

@@ -9,7 +9,7 @@ from ...job import Job
 from ..lm.generation import greedy
 from ..lm.model import LanguageModel
 from ..lm.patch import Patch, can_stack, stacked
-from ..lm.scoring import Unusable, forced
+from ..lm.scoring import Unusable, forced, single_tokens
 from .cases import EditCase
 from .controls import Controls
 from .likeness import Likeness
@@ -105,10 +105,7 @@ def _ends(lm: LanguageModel) -> Iterator[int]:
     """Tokens that end an answer: the end of a text, of a line, of a sentence."""
     if lm.tokenizer.eos_token_id is not None:
         yield lm.tokenizer.eos_token_id
-    for mark in (".", "\n"):
-        ids = lm.tokenizer(mark, add_special_tokens=False)["input_ids"]
-        if len(ids) == 1 and ids[0] != lm.tokenizer.unk_token_id:
-            yield ids[0]
+    yield from single_tokens(lm, (".", "\n"))
 
 
 def answers(lm: LanguageModel, case: EditCase, patch: Patch) -> str:

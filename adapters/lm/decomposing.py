@@ -15,7 +15,7 @@ from .generation import greedy
 from .model import LanguageModel
 from .recall import Fact, Recalled, Retriever
 from .retrieval import best
-from .scoring import tokenised
+from .scoring import single_tokens, tokenised
 
 STEP, GUESS, NOTE, CHECK, NOW, ANSWER = "Step:", "Guess:", "Note:", "Check:", "So far:", "Answer:"
 """What the lines of the form `lines` begin with. The model chooses between a step and the answer; the labels of the
@@ -152,11 +152,8 @@ class Decomposing(Recalled):
 
         rows = [tokenised(lm, text)[0] for text in texts]
         fit = [i for i, row in enumerate(rows) if 0 < len(row) <= lm.context - self.form.tokens]
-        stop = set(ends(lm))
-        for mark in marks:
-            ids = lm.tokenizer(mark, add_special_tokens=False)["input_ids"]
-            stop |= {ids[0]} if len(ids) == 1 and ids[0] != lm.tokenizer.unk_token_id else set()
-        said = greedy(lm, [rows[i] for i in fit], [self.form.tokens] * len(fit), size, stop=frozenset(stop))
+        stop = frozenset((*ends(lm), *single_tokens(lm, marks)))
+        said = greedy(lm, [rows[i] for i in fit], [self.form.tokens] * len(fit), size, stop=stop)
         found: list[_Written | None] = [None] * len(texts)
         for i, tokens in zip(fit, said, strict=True):
             text = lm.tokenizer.decode(tokens, skip_special_tokens=True).lstrip()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -119,6 +119,14 @@ def tokenised(lm: LanguageModel, text: str) -> tuple[tuple[int, ...], list[tuple
         ids.pop()
         spans.pop()
     return tuple(ids), spans
+
+
+def single_tokens(lm: LanguageModel, texts: Iterable[str]) -> Iterator[int]:
+    """Of those of the texts that are one token, and one that the tokenizer knows, that token."""
+    for text in texts:
+        ids = lm.tokenizer(text, add_special_tokens=False)["input_ids"]
+        if len(ids) == 1 and ids[0] != lm.tokenizer.unk_token_id:
+            yield ids[0]
 
 
 def subject_last(lm: LanguageModel, prompt: str, subject: str) -> int:

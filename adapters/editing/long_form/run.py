@@ -17,6 +17,7 @@ from ...lm.retrieval import embedded
 from ...lm.scoring import Unusable, encode_prompt, forced
 from .. import session
 from ..told import told
+from ..untouched import untouched
 from .cases import LongCase, Passage
 from .metrics import SIMILARITY, averaged, compared
 from .overlap import mentioned
@@ -104,18 +105,15 @@ class LongTexts(session.Track[LongCase]):
         for prompt in prompts:
             _add(self.lm, asked, Question("held", prompt), Patch())
         key = {
-            "model": self.job.fingerprints["subject"],
             "prompts": [list(p) for p in asked.prompts],
             "tokens": self.asking.held_tokens,
             "version": BEFORE_VERSION,
         }
 
         def build() -> list[str]:
-            if self.lm.patched:
-                raise RuntimeError("the reference is the untouched model's, and a patch is applied")
             return write(self.lm, asked, self.asking, [0] * len(asked.prompts))
 
-        texts = self.job.artifacts.get("long-form-before", key, build)
+        texts = untouched(self.lm, self.job, "long-form-before", key, build)
         return {q.prompt: text for q, text in zip(asked.questions, texts, strict=True)}
 
     def show(self, part: Part, edited: Sequence[tuple[LongCase, Patch]]) -> None:

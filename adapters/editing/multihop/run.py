@@ -12,6 +12,7 @@ from ...lm.decomposing import Decomposing
 from ...lm.patch import Patch
 from .. import session
 from ..answering import answered, begins, ends, equal
+from ..untouched import untouched
 from .cases import ChainCase, Hop
 from .metrics import ASKED, RIGHT, multi_hop
 from .params import MultiHop
@@ -124,7 +125,6 @@ class Chains(session.Track[ChainCase]):
             for case in cases
         ]
         key = {
-            "model": self.job.fingerprints["subject"],
             "asked": asked,
             "asking": identity(self.how),
             "version": BEFORE_VERSION,
@@ -134,7 +134,7 @@ class Chains(session.Track[ChainCase]):
             (said,) = self._said([(Patch(), [(case, case.hops_before) for case in cases])])
             return [[list(s.edits), list(s.hops), list(s.direct), list(s.aloud)] for s in said]
 
-        return [Said(*map(tuple, said)) for said in self.job.artifacts.get("multi-hop-reference", key, build)]
+        return [Said(*map(tuple, said)) for said in untouched(self.lm, self.job, "multi-hop-reference", key, build)]
 
     def show(self, part: Part, edited: Sequence[tuple[ChainCase, Patch]]) -> None:
         rows = []

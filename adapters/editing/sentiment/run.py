@@ -16,6 +16,7 @@ from ...lm.scoring import Row, Unusable, batches, encode, forced
 from .. import session
 from ..cases import EditCase
 from ..told import told
+from ..untouched import untouched
 from ..writing import written
 from .cases import Replies, SentimentCase
 from .metrics import per_token, success
@@ -94,7 +95,6 @@ class Sentiments(session.Track[SentimentCase]):
         """What the untouched model says of the wanted replies; shared by all methods."""
         rows = [self._rows(case, Patch()).wanted for case in cases]
         key = {
-            "model": self.job.fingerprints["subject"],
             "rows": [[[r.ids, r.start] for r in of_case] for of_case in rows],
             "version": BEFORE_VERSION,
         }
@@ -102,7 +102,7 @@ class Sentiments(session.Track[SentimentCase]):
         def build() -> dict[str, list[float]]:
             return {"nll": [self._likely(of_case)[0] for of_case in rows]}
 
-        said: list[float] = self.job.artifacts.get("sentiment-reference", key, build)["nll"]
+        said: list[float] = untouched(self.lm, self.job, "sentiment-reference", key, build)["nll"]
         return said
 
     def _written(self, part: Part, cases: Sequence[SentimentCase], patch: Patch) -> list[dict[str, float]]:

@@ -17,6 +17,7 @@ from ..answering import answered
 from ..cases import EditCase, Probe
 from ..metrics import over_kinds
 from ..probes import Place, probes, references
+from ..untouched import untouched
 from .judging import Judge, Said
 from .metrics import HOW
 from .params import Written
@@ -118,13 +119,12 @@ class Facts(session.Track[EditCase]):
         how = {
             name: value for name, value in identity(self.how).items() if name in ("prompt", "chat", "tokens", "until")
         }
-        key = {
-            "model": self.job.fingerprints["subject"],
-            "prompts": prompts,
-            "how": how,
-            "version": BEFORE_VERSION,
-        }
-        texts = iter(self.job.artifacts.get("wild-reference", key, lambda: self._written([(Patch(), prompts)])[0]))
+        key = {"prompts": prompts, "how": how, "version": BEFORE_VERSION}
+
+        def build() -> list[str | None]:
+            return self._written([(Patch(), prompts)])[0]
+
+        texts = iter(untouched(self.lm, self.job, "wild-reference", key, build))
         return [{place: next(texts) for place, _ in of_case} for of_case in asked]
 
     def _written(self, models: Sequence[tuple[Patch, Sequence[str]]]) -> list[list[str | None]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .....errors import Skip
+from ...forward import Tokens
 from ...generation import sampled
 from ...model import LanguageModel
 from ...requests import EditRequest
@@ -70,6 +71,14 @@ def text_start(lm: LanguageModel) -> tuple[int, ...]:
         if token is not None:
             return (token,)
     raise Skip("the tokenizer has no token that begins a text; give the texts in place of sampling them")
+
+
+def own_texts(lm: LanguageModel, draws: np.ndarray) -> list[Tokens]:
+    """Texts that the model samples from all of its vocabulary. `draws`: uniform numbers, shape (texts, length - 1)."""
+    start, (count, more) = text_start(lm), draws.shape
+    vocabulary = lm.model.config.get_text_config().vocab_size
+    own = sampled(lm, [start] * count, [more] * count, batch_size=64, top_k=vocabulary, draws=draws)
+    return [(*start, *text) for text in own]
 
 
 def _beginning(lm: LanguageModel, words: str) -> tuple[int, ...]:

@@ -10,10 +10,9 @@ from .....canonical import digest
 from .....errors import DataError
 from .....job import Job
 from ...architecture import linear
-from ...generation import sampled
 from ...model import LanguageModel
 from ...statistics import VERSION, read_moments, read_texts, second_moments
-from .contexts import CONTEXTS_VERSION, sample_templates, text_start
+from .contexts import CONTEXTS_VERSION, own_texts, sample_templates
 from .options import two_groups
 from .solve import Inverse, largest_directions, regular, unweighted
 from .spread import Grounds
@@ -90,13 +89,7 @@ def _moments(covariance: Covariance, method: LocateThenEdit, lm: LanguageModel, 
         if text:
             texts = read_texts(lm, text, covariance.samples, longest)
         else:
-            count = covariance.samples or SAMPLES
-            start = text_start(lm)
-            draws = job.rng("covariance").random((count, longest - 1))
-            own = sampled(
-                lm, [start] * count, [longest - 1] * count, 64, lm.model.config.get_text_config().vocab_size, draws
-            )
-            texts = [(*start, *t) for t in own]
+            texts = own_texts(lm, job.rng("covariance").random((covariance.samples or SAMPLES, longest - 1)))
         moments = second_moments(lm, layers, role, texts, batch_size=16)
         # Half of the room; the peers keep as many digits.
         return {str(layer): moment.float().cpu().numpy() for layer, moment in moments.items()}

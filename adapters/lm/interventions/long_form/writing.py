@@ -11,14 +11,13 @@ import torch
 
 from ...architecture import block, linear
 from ...forward import Tokens, recorded
-from ...generation import sampled
 from ...model import LanguageModel
 from ...patch import Patch
 from ...requests import EditRequest
 from ...scoring import Row
 from ...statistics import read_texts
 from ..locate_then_edit import prepared
-from ..locate_then_edit.contexts import text_start
+from ..locate_then_edit.contexts import own_texts
 from ..locate_then_edit.keys import Reading
 from ..locate_then_edit.params import KEYS
 from ..locate_then_edit.solve import with_keys
@@ -69,11 +68,8 @@ def _texts(others: Others, lm: LanguageModel, job: Job) -> list[Tokens]:
     def build() -> list[list[int]]:
         if lm.patched:
             raise RuntimeError("texts are sampled from the untouched model; call `prepare` before patching it")
-        start = text_start(lm)
         draws = job.rng("long-form-others").random((others.pool, longest - 1))
-        vocabulary = lm.model.config.get_text_config().vocab_size
-        own = sampled(lm, [start] * others.pool, [longest - 1] * others.pool, 64, vocabulary, draws)
-        return [[*start, *text] for text in own]
+        return [list(text) for text in own_texts(lm, draws)]
 
     found = job.artifacts.get("long-form-others", key, build)
     return [tuple(text) for text in found]

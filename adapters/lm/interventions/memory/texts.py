@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +9,11 @@ from .....canonical import digest
 from .....errors import DataError
 from .....job import Job
 from ...forward import Tokens
-from ...generation import sampled
 from ...model import LanguageModel
 from ...requests import EditRequest
 from ...scoring import Row, Unusable, encode, encode_prompt
 from ...statistics import read_texts
-from ..locate_then_edit.contexts import sample_templates, text_start
+from ..locate_then_edit.contexts import own_texts, sample_templates
 from ..locate_then_edit.options import Value
 
 if TYPE_CHECKING:
@@ -78,17 +76,13 @@ def texts(method: Wise, lm: LanguageModel, job: Job) -> Texts:
             draws = job.rng("edit-contexts").random((len(lengths) * len(beginnings), max(lengths)))
             templates += sample_templates(lm, value, draws)
         longest = min(wanted.tokens, lm.context)
-        found = read_texts(lm, file, wanted.samples, longest) if file else _sampled(lm, wanted.samples, longest, job)
+        if file:
+            found = read_texts(lm, file, wanted.samples, longest)
+        else:
+            found = own_texts(lm, job.rng("wise-texts").random((wanted.samples, longest - 1)))
         if not found:
             raise DataError(f"{file}: has no text")
         return {"templates": templates, "irrelevant": [list(text) for text in found]}
 
     stored = job.artifacts.get("wise-texts", key, build)
     return Texts(tuple(stored["templates"]), tuple(map(tuple, stored["irrelevant"])))
-
-
-def _sampled(lm: LanguageModel, count: int, length: int, job: Job) -> Sequence[Tokens]:
-    start = text_start(lm)
-    draws = job.rng("wise-texts").random((count, length - 1))
-    own = sampled(lm, [start] * count, [length - 1] * count, 64, lm.model.config.get_text_config().vocab_size, draws)
-    return [(*start, *text) for text in own]
