@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ....records import Record, read_records
 from ...lm.requests import EditRequest
+from ..sources.counterfact import rewritten
 from ..sources.records import identified, probe
 from ..sources.splits import normalised
 from .cases import LongCase, Passage
@@ -41,18 +42,7 @@ def _zsre(case_id: str, record: Record) -> tuple[EditRequest, tuple[str, ...], t
 
 
 def _counterfact(case_id: str, record: Record) -> tuple[EditRequest, tuple[str, ...], tuple[str, ...]]:
-    rewrite = record.part("requested_rewrite")
-    subject = rewrite.text("subject")
-    prompt = rewrite.text("prompt").replace("{}", subject)
-    request = EditRequest(
-        id=case_id,
-        prompt=prompt,
-        subject=subject,
-        target_new=rewrite.part("target_new").text("str"),
-        target_true=rewrite.part("target_true").text("str"),
-        relation=rewrite.optional("relation_id") or "",
-        fact=normalised(prompt),
-    )
+    request, _ = rewritten(case_id, record)
     return request, record.texts("paraphrase_prompts"), record.texts("neighborhood_prompts")
 
 

@@ -43,7 +43,8 @@ def _flat(case_id: str, record: Record) -> EditCase:
     return EditCase(request, record.one("rephrase_prompt"), locality)
 
 
-def _original(case_id: str, record: Record, snippets: Snippets | None) -> EditCase:
+def rewritten(case_id: str, record: Record) -> tuple[EditRequest, str]:
+    """The request of a record in ROME's form, and its prompt with a place for the subject. Raises DataError."""
     rewrite = record.part("requested_rewrite")
     template, subject = rewrite.text("prompt"), rewrite.text("subject")
     if "{}" not in template:
@@ -58,12 +59,18 @@ def _original(case_id: str, record: Record, snippets: Snippets | None) -> EditCa
         relation=rewrite.optional("relation_id") or "",
         fact=normalised(prompt),
     )
+    return request, template
+
+
+def _original(case_id: str, record: Record, snippets: Snippets | None) -> EditCase:
+    request, template = rewritten(case_id, record)
     alike: tuple[str, ...] = ()
     essence: tuple[str, ...] = ()
     if snippets:
+        rewrite = record.part("requested_rewrite")
         new, true = (rewrite.part(name).text("id") for name in ("target_new", "target_true"))
         alike = snippets.alike(request.relation, new)
-        essence = snippets.essence(request.relation, subject, new, true)
+        essence = snippets.essence(request.relation, request.subject, new, true)
     return EditCase(
         request,
         record.texts("paraphrase_prompts"),
