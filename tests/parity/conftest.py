@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchwright.adapters.lm.interventions.locate_then_edit.params import LocateThenEdit
 from benchwright.adapters.lm.loading import open_folder
 from benchwright.adapters.lm.model import LanguageModel
 from benchwright.adapters.lm.requests import EditRequest
@@ -39,6 +41,35 @@ def records(editing: Path) -> list[dict[str, Any]]:
 def edit_requests(records: list[dict[str, Any]]) -> list[EditRequest]:
     """The ten requests."""
     return [EditRequest(str(r["case_id"]), r["prompt"], r["subject"], r["target_new"]) for r in records]
+
+
+TEMPLATES = ("{}", "The city of Oslo. {}", "I think you said. {}", "Therefore Arlo Finch moved. {}")
+Solve = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def as_the_peer(editing: Path) -> Callable[..., LocateThenEdit]:
+    """The algorithm with the peer's hyper-parameters, from a spec: `as_the_peer(NAME OF THE RESULT, solve, at, …)`.
+
+    `solve` gives that block from the peer's hyper-parameters; further arguments are fields of `value`, and `spread`.
+    """
+
+    def made(name: str, solve: Solve, at: str, spread: str = "even", **value: Any) -> LocateThenEdit:
+        hyper = json.loads((editing / "gpt2" / f"{name}.json").read_text(encoding="utf-8"))["hparams"]
+        value |= {
+            "at": at,
+            "steps": hyper["v_num_grad_steps"],
+            "lr": hyper["v_lr"],
+            "loss_layer": hyper["v_loss_layer"],
+            "weight_decay": hyper["v_weight_decay"],
+            "clamp_norm_factor": hyper["clamp_norm_factor"],
+            "kl_factor": hyper["kl_factor"],
+            "context_templates": TEMPLATES,
+        }
+        spec = {"type": "locate_then_edit", "site": {"layers": hyper["layers"]}, "spread": spread}
+        return LocateThenEdit.model_validate_json(json.dumps({**spec, "value": value, "solve": solve(hyper)}))
+
+    return made
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from benchwright.adapters.lm.patch import Patch, dense
 from benchwright.adapters.lm.requests import EditRequest
 from benchwright.job import Job
 
-GROUPS = (("{}",), ("The city of Oslo. {}", "I think you said. {}", "Therefore Arlo Finch moved. {}"))
 Tensors = dict[str, torch.Tensor]
 
 
@@ -29,27 +28,16 @@ def theirs(editing: Path) -> Tensors:
 
 
 @pytest.fixture(scope="module")
-def method(editing: Path) -> LocateThenEdit:
-    """The algorithm with the peer's hyper-parameters, from a spec."""
-    hyper = json.loads((editing / "gpt2" / "alphaedit_seq2x5.json").read_text(encoding="utf-8"))["hparams"]
-    value = {
-        "at": "block",
-        "steps": hyper["v_num_grad_steps"],
-        "lr": hyper["v_lr"],
-        "loss_layer": hyper["v_loss_layer"],
-        "weight_decay": hyper["v_weight_decay"],
-        "clamp_norm_factor": hyper["clamp_norm_factor"],
-        "kl_factor": hyper["kl_factor"],
-        "context_groups": GROUPS,
-    }
-    solve = {
-        "type": "null_space",
-        "covariance": {"file": "cov_gpt2.safetensors"},
-        "threshold": float(hyper["nullspace_threshold"]),
-        "ridge": hyper["L2"],
-    }
-    spec: dict[str, Any] = {"type": "locate_then_edit", "site": {"layers": hyper["layers"]}}
-    return LocateThenEdit.model_validate_json(json.dumps({**spec, "value": value, "solve": solve}))
+def method(as_the_peer: Callable[..., LocateThenEdit]) -> LocateThenEdit:
+    def solve(hyper: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "type": "null_space",
+            "covariance": {"file": "cov_gpt2.safetensors"},
+            "threshold": float(hyper["nullspace_threshold"]),
+            "ridge": hyper["L2"],
+        }
+
+    return as_the_peer("alphaedit_seq2x5", solve, "block")
 
 
 def compare(patch: Patch, tensors: Tensors, start: str, gate: float) -> None:

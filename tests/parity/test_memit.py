@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,30 +19,16 @@ from benchwright.adapters.lm.patch import Patch, dense
 from benchwright.adapters.lm.requests import EditRequest
 from benchwright.job import Job
 
-GROUPS = (("{}",), ("The city of Oslo. {}", "I think you said. {}", "Therefore Arlo Finch moved. {}"))
+Made = Callable[..., LocateThenEdit]
 
 
-def algorithm(editing: Path, name: str) -> LocateThenEdit:
-    """The algorithm with the peer's hyper-parameters, from a spec."""
-    hyper = json.loads((editing / "gpt2" / f"{name}.json").read_text(encoding="utf-8"))["hparams"]
-    value = {
-        "at": "block",
-        "steps": hyper["v_num_grad_steps"],
-        "lr": hyper["v_lr"],
-        "loss_layer": hyper["v_loss_layer"],
-        "weight_decay": hyper["v_weight_decay"],
-        "clamp_norm_factor": hyper["clamp_norm_factor"],
-        "kl_factor": hyper["kl_factor"],
-        "context_groups": GROUPS,
-    }
-    solve = {
+def solve(hyper: dict[str, Any]) -> dict[str, Any]:
+    return {
         "type": "least_squares",
         "covariance": {"file": "cov_gpt2.safetensors"},
         "covariance_weight": hyper["mom2_update_weight"],
         "slack": hyper.get("emmet_lambda", 1),
     }
-    spec = {"type": "locate_then_edit", "site": {"layers": hyper["layers"]}, "value": value, "solve": solve}
-    return LocateThenEdit.model_validate_json(json.dumps(spec))
 
 
 def compare(patch: Patch, tensors: dict[str, torch.Tensor], gate: float) -> None:
@@ -56,9 +43,9 @@ def compare(patch: Patch, tensors: dict[str, torch.Tensor], gate: float) -> None
 
 @pytest.mark.parametrize("name", ["memit_batch10", "emmet_batch10"])
 def test_closed_form_from_the_peers_values(
-    lm: LanguageModel, editing: Path, edit_requests: list[EditRequest], job: Job, name: str
+    lm: LanguageModel, editing: Path, edit_requests: list[EditRequest], job: Job, as_the_peer: Made, name: str
 ) -> None:
-    method, tensors = algorithm(editing, name), load_file(editing / "gpt2" / f"{name}.safetensors")
+    method, tensors = as_the_peer(name, solve, "block"), load_file(editing / "gpt2" / f"{name}.safetensors")
     known = grounds(method, lm, job)
     filled = [fill(lm, r, known.templates, method.value.kl_prompt) for r in edit_requests]
     wanted = torch.stack([tensors[f"z.{i}"] for i in range(10)])
@@ -68,9 +55,9 @@ def test_closed_form_from_the_peers_values(
 
 @pytest.mark.parametrize("name", ["memit_batch10", "emmet_batch10"])
 def test_the_whole_edit(
-    lm: LanguageModel, editing: Path, edit_requests: list[EditRequest], job: Job, name: str
+    lm: LanguageModel, editing: Path, edit_requests: list[EditRequest], job: Job, as_the_peer: Made, name: str
 ) -> None:
-    method, tensors = algorithm(editing, name), load_file(editing / "gpt2" / f"{name}.safetensors")
+    method, tensors = as_the_peer(name, solve, "block"), load_file(editing / "gpt2" / f"{name}.safetensors")
     method.prepare(lm, job)
     patch, _ = method.apply(lm, edit_requests, None, job)
     compare(patch, tensors, gate=1e-3)

@@ -7,8 +7,7 @@ formulas give the same change.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -30,31 +29,18 @@ from benchwright.adapters.lm.requests import EditRequest
 from benchwright.adapters.lm.resumed import added
 from benchwright.job import Job
 
-GROUPS = (("{}",), ("The city of Oslo. {}", "I think you said. {}", "Therefore Arlo Finch moved. {}"))
-
 
 @pytest.fixture(scope="module")
-def method(editing: Path) -> LocateThenEdit:
-    """The algorithm with the peer's hyper-parameters, from a spec."""
-    hyper = json.loads((editing / "gpt2" / "pmet_batch10.json").read_text(encoding="utf-8"))["hparams"]
-    values = {
-        "at": "attention_and_mlp",
-        "steps": hyper["v_num_grad_steps"],
-        "lr": hyper["v_lr"],
-        "loss_layer": hyper["v_loss_layer"],
-        "weight_decay": hyper["v_weight_decay"],
-        "clamp_norm_factor": hyper["clamp_norm_factor"],
-        "kl_factor": hyper["kl_factor"],
-        "settle": {"nll_factor": 0.1, "kl": 0.01},
-        "context_groups": GROUPS,
-    }
-    solve = {
-        "type": "least_squares",
-        "covariance": {"file": "cov_gpt2.safetensors"},
-        "covariance_weight": hyper["mom2_update_weight"],
-    }
-    spec = {"type": "locate_then_edit", "site": {"layers": hyper["layers"]}, "spread": "square_root"}
-    return LocateThenEdit.model_validate_json(json.dumps({**spec, "value": values, "solve": solve}))
+def method(as_the_peer: Callable[..., LocateThenEdit]) -> LocateThenEdit:
+    def solve(hyper: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "type": "least_squares",
+            "covariance": {"file": "cov_gpt2.safetensors"},
+            "covariance_weight": hyper["mom2_update_weight"],
+        }
+
+    settle = {"nll_factor": 0.1, "kl": 0.01}
+    return as_the_peer("pmet_batch10", solve, "attention_and_mlp", "square_root", settle=settle)
 
 
 def as_the_peer_pads(rows: Sequence[Sequence[int]], device: Any) -> dict[str, torch.Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +16,7 @@ from benchwright.adapters.lm.patch import Patch, dense
 from benchwright.adapters.lm.requests import EditRequest
 from benchwright.job import Job
 
-TEMPLATES = ("{}", "The city of Oslo. {}", "I think you said. {}", "Therefore Arlo Finch moved. {}")
 WEIGHT = "transformer.h.1.mlp.c_proj.weight"
-
-
-def algorithm(editing: Path, name: str, solve: dict[str, Any]) -> LocateThenEdit:
-    """The algorithm with the peer's hyper-parameters, from a spec."""
-    hyper = json.loads((editing / "gpt2" / f"{name}.json").read_text(encoding="utf-8"))["hparams"]
-    value = {
-        "at": "mlp",
-        "steps": hyper["v_num_grad_steps"],
-        "lr": hyper["v_lr"],
-        "loss_layer": hyper["v_loss_layer"],
-        "weight_decay": hyper["v_weight_decay"],
-        "clamp_norm_factor": hyper["clamp_norm_factor"],
-        "kl_factor": hyper["kl_factor"],
-        "context_templates": TEMPLATES,
-    }
-    spec = {"type": "locate_then_edit", "site": {"layers": hyper["layers"]}, "value": value, "solve": solve}
-    return LocateThenEdit.model_validate_json(json.dumps(spec))
 
 
 def theirs(editing: Path, name: str) -> list[torch.Tensor]:
@@ -69,11 +51,12 @@ def test_changes_of_ten_requests(
     editing: Path,
     edit_requests: list[EditRequest],
     job: Job,
+    as_the_peer: Callable[..., LocateThenEdit],
     name: str,
     solve: dict[str, Any],
     gate: float,
 ) -> None:
-    method, expected = algorithm(editing, name, solve), theirs(editing, name)
+    method, expected = as_the_peer(name, lambda hyper: solve, "mlp"), theirs(editing, name)
     method.prepare(lm, job)
     together = method.apply_each(lm, edit_requests, job)
     assert max(error(p, e) for p, e in zip(together, expected, strict=True)) < gate
