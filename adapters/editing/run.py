@@ -18,8 +18,6 @@ from .probes import references
 from .scoring import answers, scored
 from .sources.params import EditCases
 
-EXAMPLES = 5
-"""Cases of which the report shows the answer before and after."""
 POINTS = 10
 """Points of the curve of reliability by place in the stream."""
 
@@ -52,17 +50,18 @@ class Facts(session.Track[EditCase]):
             for metric, value in found.items():
                 part.record(item + suffix, metric, value, **at)
 
-    def show(self, part: Part, edited: Sequence[tuple[EditCase, Patch]]) -> None:
+    def examples(self, edited: Sequence[tuple[EditCase, Patch]]) -> list[list[str]]:
         rows = []
-        for case, patch in edited[:EXAMPLES]:
+        for case, patch in edited:
             with patch.applied(self.lm):
                 after = answers(self.lm, case, patch)
             if after:
                 request = f"{case.request.prompt} → {case.request.target_new}"
                 rows.append([request, answers(self.lm, case, Patch()), after])
-        if rows:
-            title = "What the model says to the edited prompt, before and after"
-            part.exhibits["examples"] = {"type": "text-pair", "title": title, "rows": rows}
+        return rows
+
+    def show(self, part: Part, edited: Sequence[tuple[EditCase, Patch]]) -> None:
+        super().show(part, edited)
         if self.protocol.mode == "sequential" and len(edited) > 1:
             # Of targets that are whole sentences hardly one is said word for word.
             metric = "reliability.token" if self.asking.perplexity else "reliability.exact"

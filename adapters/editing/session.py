@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from ...errors import DataError
 from ...job import Job, Part
@@ -65,8 +65,18 @@ class Track(Generic[Kind]):
         """Record the values of all cases of some edited models into `part`, under their ids and `suffix`."""
         raise NotImplementedError
 
+    shown: ClassVar[int] = 5
+    """Cases of which the report shows what is said before and after."""
+    title: ClassVar[str] = "What the model says to the edited prompt, before and after"
+
+    def examples(self, edited: Sequence[tuple[Kind, Patch]]) -> list[list[str]]:
+        """Rows for the report: what was asked for, what is said before, and after; may be none."""
+        return []
+
     def show(self, part: Part, edited: Sequence[tuple[Kind, Patch]]) -> None:
         """Put exhibits into `part`: called once, after `score`, with the first chunk or the longest stream."""
+        if rows := self.examples(edited[: self.shown]):
+            part.exhibits["examples"] = {"type": "text-pair", "title": self.title, "rows": rows}
 
     def item(self, case: Kind) -> dict[str, Any]:
         """Attributes of a case that tables can be split by."""

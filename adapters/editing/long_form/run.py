@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, ClassVar
 
 from ....job import Job, Part
 from ...lm.generation import greedy
@@ -25,9 +25,6 @@ from .params import LongForm
 
 BEFORE_VERSION = 1
 """Raised when what is kept of the untouched model changes."""
-
-EXAMPLES = 3
-"""Cases of which the report shows what is written before and after."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +113,12 @@ class LongTexts(session.Track[LongCase]):
         texts = untouched(self.lm, self.job, "long-form-before", key, build)
         return {q.prompt: text for q, text in zip(asked.questions, texts, strict=True)}
 
-    def show(self, part: Part, edited: Sequence[tuple[LongCase, Patch]]) -> None:
+    shown: ClassVar[int] = 3
+    title: ClassVar[str] = "What the model writes to the edited prompt, before and after"
+
+    def examples(self, edited: Sequence[tuple[LongCase, Patch]]) -> list[list[str]]:
         rows = []
-        for case, patch in edited[:EXAMPLES]:
+        for case, patch in edited:
             texts = []
             for which in (Patch(), patch):
                 asked = Asked()
@@ -127,9 +127,7 @@ class LongTexts(session.Track[LongCase]):
                     texts += write(self.lm, asked, self.asking, [0] * len(asked.prompts))
             if len(texts) == 2:
                 rows.append([f"{case.request.prompt} → {case.request.target_new}", *texts])
-        if rows:
-            title = "What the model writes to the edited prompt, before and after"
-            part.exhibits["examples"] = {"type": "text-pair", "title": title, "rows": rows}
+        return rows
 
 
 def questions(

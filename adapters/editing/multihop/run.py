@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ....job import Job, Part
 from ....loading.resolve import identity
@@ -18,8 +18,6 @@ from .metrics import ASKED, RIGHT, multi_hop
 from .params import MultiHop
 from .prompts import aloud, of_chain, of_fact
 
-EXAMPLES = 5
-"""Cases of which the report shows the answer before and after."""
 BEFORE_VERSION = 1
 """Raised when what is kept of the untouched model is computed otherwise."""
 
@@ -136,16 +134,16 @@ class Chains(session.Track[ChainCase]):
 
         return [Said(*map(tuple, said)) for said in untouched(self.lm, self.job, "multi-hop-reference", key, build)]
 
-    def show(self, part: Part, edited: Sequence[tuple[ChainCase, Patch]]) -> None:
+    title: ClassVar[str] = "What the model says to a multi-hop question, before and after"
+
+    def examples(self, edited: Sequence[tuple[ChainCase, Patch]]) -> list[list[str]]:
         rows = []
-        for case, patch in edited[:EXAMPLES]:
+        for case, patch in edited:
             ((before,),) = self._said([(Patch(), [(case, ())])])
             ((after,),) = self._said([(patch, [(case, ())])])
             asked = f"{case.questions[0]} → {case.answers[0]}"
             rows.append([asked, *((said.direct or said.aloud)[0] or "" for said in (before, after))])
-        if rows:
-            title = "What the model says to a multi-hop question, before and after"
-            part.exhibits["examples"] = {"type": "text-pair", "title": title, "rows": rows}
+        return rows
 
 
 def _shared(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, ClassVar
 
 from ....job import Job, Part
 from ....loading.resolve import identity
@@ -22,8 +22,6 @@ from .judging import Judge, Said
 from .metrics import HOW
 from .params import Written
 
-EXAMPLES = 5
-"""Cases of which the report shows the answer before and after."""
 BEFORE_VERSION = 1
 """Raised when what is kept of the untouched model is computed otherwise."""
 
@@ -133,17 +131,16 @@ class Facts(session.Track[EditCase]):
         with _as_chat(self.lm, how.chat == "auto" and bool(getattr(self.lm.tokenizer, "chat_template", None))):
             return answered(self.lm, asked, how.tokens, how.forward_batch, how.until)
 
-    def show(self, part: Part, edited: Sequence[tuple[EditCase, Patch]]) -> None:
-        shown = edited[:EXAMPLES]
-        prompts = [case.request.prompt for case, _ in shown]
+    title: ClassVar[str] = "What the model writes to the edited prompt, before and after"
+
+    def examples(self, edited: Sequence[tuple[EditCase, Patch]]) -> list[list[str]]:
+        prompts = [case.request.prompt for case, _ in edited]
         (before,) = self._written([(Patch(), prompts)])
-        after = self._written([(patch, [prompt]) for (_, patch), prompt in zip(shown, prompts, strict=True)])
-        rows = [
+        after = self._written([(patch, [prompt]) for (_, patch), prompt in zip(edited, prompts, strict=True)])
+        return [
             [f"{case.request.prompt} → {case.request.target_new}", old or "", new or ""]
-            for (case, _), old, (new,) in zip(shown, before, after, strict=True)
+            for (case, _), old, (new,) in zip(edited, before, after, strict=True)
         ]
-        title = "What the model writes to the edited prompt, before and after"
-        part.exhibits["examples"] = {"type": "text-pair", "title": title, "rows": rows}
 
 
 @contextmanager
