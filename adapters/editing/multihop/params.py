@@ -7,11 +7,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from ....components import Data, DataFile, Strict
 from ....errors import DataError
 from ....metrics import Metric
+from ...lm.wording import Form
 from ..protocol import Count, Editing
 from ..sources.params import EditFile, OfLearnedWorld
 
@@ -85,8 +86,8 @@ class Asking(Strict):
     examples: Literal["own", "none"] = "own"
     """`own`: six worked examples of ours stand before each question, so that the form of an answer is known, in place
     of MQuAKE's (its appendix); `none`: the question alone."""
-    question: str = "Question: {question}\nAnswer:"
-    thoughts: str | None = "Question: {question}\nAnswer, step by step:"
+    question: Form = "Question: {question}\nAnswer:"
+    thoughts: Form | None = "Question: {question}\nAnswer, step by step:"
     """The same where the model reasons aloud before it answers (chain of thought); not asked, if null."""
     conclusion: str = "So the answer is"
     """Behind the last of these words stands what reasoning aloud comes to. Empty: the text must end with the answer."""
@@ -96,13 +97,6 @@ class Asking(Strict):
     """Longest answer."""
     thought_tokens: Count = 128
     """Longest answer with its reasons."""
-
-    @field_validator("question", "thoughts")
-    @classmethod
-    def _asks(cls, form: str | None) -> str | None:
-        if form is not None and "{question}" not in form:
-            raise ValueError("expected `{question}` in it")
-        return form
 
 
 class MultiHop(Editing):

@@ -10,6 +10,7 @@ from pydantic import field_validator
 
 from ....components import Data, DataFile
 from ....metrics import Metric
+from ...lm.wording import Form
 from ..params import Fluency
 from ..protocol import Editing
 
@@ -36,7 +37,7 @@ class ConvSent(Data):
     """`validation` is a fifth of the topics, to tune methods on; `test` is the others."""
     questions: tuple[str, ...] = QUESTIONS
     """How a model is asked what it thinks of `{}`. SERAC has 13 such questions; these are words of our own."""
-    instruction: str = "{question}"
+    instruction: Form = "{question}"
     """The prompt that is edited, made of `{question}` and `{sentiment}` (positive or negative). KnowEdit's script tells
     the model in it which sentiment to have; then the edited prompt is none that is scored."""
 
@@ -46,13 +47,6 @@ class ConvSent(Data):
         if not questions or any("{}" not in question for question in questions):
             raise ValueError("write at least one question, each with {} where the topic stands")
         return questions
-
-    @field_validator("instruction")
-    @classmethod
-    def _has_the_question(cls, instruction: str) -> str:
-        if "{question}" not in instruction:
-            raise ValueError("write {question} where the question stands")
-        return instruction
 
     def load(self, files: Mapping[str, Path], limit: int | None) -> list[SentimentCase]:
         """See cases.py. Raises DataError naming record and field."""

@@ -10,6 +10,7 @@ from pydantic import field_validator
 
 from ....components import Strict
 from ....metrics import Metric
+from ...lm.wording import Form
 from ..protocol import Count, Editing
 from ..sources.params import EditFile
 
@@ -39,7 +40,7 @@ class Written(Editing):
 
     items: ClassVar[str] = "edit_case"
     type: str
-    prompt: str = "{question}"
+    prompt: Form = "{question}"
     """What is asked; `{question}` is the case's prompt. WILD asks the question alone by default, and has variants with
     an instruction before it and with a chat template."""
     chat: Literal["auto", "none"] = "auto"
@@ -48,13 +49,6 @@ class Written(Editing):
     """Longest answer."""
     until: tuple[str, ...] = (".", "\n")
     """An answer ends at the first of these, as in WILD's code, or at the end of the text. `[]`: at that alone."""
-
-    @field_validator("prompt")
-    @classmethod
-    def _asks(cls, prompt: str) -> str:
-        if "{question}" not in prompt:
-            raise ValueError("expected `{question}` in it")
-        return prompt
 
     @field_validator("until")
     @classmethod

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from ....components import DataFile, Strict
+from ..wording import Form, Note
 from . import Intervention
 
 if TYPE_CHECKING:
@@ -16,26 +17,6 @@ if TYPE_CHECKING:
     from ..patch import Patch
     from ..requests import EditRequest
     from . import State
-
-
-def _can_be_filled(template: str) -> str:
-    try:
-        template.format(prompt="", subject="", target_new="")
-    except (KeyError, IndexError, ValueError, AttributeError) as error:
-        raise ValueError(f"{error} cannot be filled; known: {{prompt}}, {{subject}}, {{target_new}}") from error
-    return template
-
-
-def _asks(question: str) -> str:
-    if "{question}" not in question:
-        raise ValueError("expected `{question}` in it")
-    return question
-
-
-Note = Annotated[str, Field(min_length=1), AfterValidator(_can_be_filled)]
-"""A fact as it is told; `{prompt}`, `{subject}` and `{target_new}` are filled in."""
-Form = Annotated[str, AfterValidator(_asks)]
-"""What becomes of a question, `{question}`."""
 
 
 class All(Strict):

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from ....components import Strict
+from ..wording import Form, Note
 from . import Intervention
-from .in_context import Embedding, Form, Lexical, Note
+from .in_context import Embedding, Lexical
 
 if TYPE_CHECKING:
     from ....job import Job

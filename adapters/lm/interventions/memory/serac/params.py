@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, PrivateAttr, field_validator
 
 from ......components import DataFile, Strict
+from ....wording import Form
 from ... import Intervention
 from ..params import Count, Positive
 
@@ -66,7 +67,7 @@ class Serac(Intervention):
     type: Literal["serac"]
     template: Annotated[str, Field(min_length=1)] = "{prompt} {target_new} "
     """The request as it stands before a prompt; `{prompt}`, `{subject}` and `{target_new}` are filled in."""
-    question: str = "{question}"
+    question: Form = "{question}"
     """What becomes of the prompt behind a request; `{question}` is the prompt."""
     encoder: Annotated[Words | Sentence, Field(discriminator="type")] = Words()
     width: Count = 64
@@ -83,13 +84,6 @@ class Serac(Intervention):
         if "{target_new}" not in template:
             raise ValueError("expected `{target_new}` in it")
         return template
-
-    @field_validator("question")
-    @classmethod
-    def _asks(cls, question: str) -> str:
-        if "{question}" not in question:
-            raise ValueError("expected `{question}` in it")
-        return question
 
     def prepare(self, lm: LanguageModel, job: Job) -> None:
         """Train the classifier. Raises Skip where there is nothing to learn from, ModelError."""
